@@ -1,0 +1,395 @@
+"""Make the book: pair the chapters, execute them, build the pages.
+
+A chapter is one Python file in percent format, ``book/NN_name.py``. Four steps
+turn the chapters into a book; ``make book`` runs them all:
+
+pair
+    writes ``NN_name.ipynb``, the same chapter as a notebook without outputs;
+check
+    compares every notebook with its source, and the chapters with ``_toc.yml``;
+execute
+    runs each chapter with papermill, or takes its outputs from the cache, and
+    lays the book out with its outputs in ``_build/executed/``;
+build
+    turns that folder into pages, ``_build/html/``.
+
+The cache is keyed by all that an output depends on: a chapter's code and
+parameters, the source of nwslib, the recorded results, the package versions.
+Prose is not among them: a reworded chapter keeps its outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+#: Every chapter's own default; any other profile is injected by papermill.
+DEFAULT_PROFILE = "quick"
+PROFILES = ("quick", "full", "paper")
+
+#: Kernel and pipeline talk over local TCP, which other users can reach.
+KERNEL_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+#: The same for every notebook, so that no editor's own entries get in.
+NOTEBOOK_METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+@dataclass(frozen=True)
+class Book:
+    """Where the parts of a book lie.
+
+    Attributes
+    ----------
+    root : Path
+        Folder with ``_config.yml``, ``_toc.yml``, ``book/`` and ``nwslib/``.
+    """
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        """Chapters, pages and static files."""
+        return self.root / "book"
+
+    @property
+    def output(self) -> Path:
+        """Everything that is generated."""
+        return self.root / "_build"
+
+    @property
+    def sources(self) -> list[Path]:
+        """Sources of the chapters that exist, by name."""
+        return sorted(self.source.glob("[0-9][0-9]_*.py"))
+
+    def chapters(self) -> list[Path]:
+        """Sources of the chapters in the order of the table of contents."""
+        toc = yaml.safe_load((self.root / "_toc.yml").read_text("utf-8"))
+        files = [self.root / f"{name}.py" for name in toc_files(toc)]
+        return [path for path in files if path.is_file()]
+
+
+def toc_files(node: Any) -> Iterator[str]:
+    """Yield every page that a (part of a) table of contents names, in order."""
+    if isinstance(node, list):
+        for entry in node:
+            yield from toc_files(entry)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("root", "file"):
+                yield value
+            else:
+                yield from toc_files(value)
+
+
+# --- pair and check -------------------------------------------------------
+
+
+def notebook_of(chapter: Path) -> NotebookNode:
+    """Read a chapter's source as a notebook without outputs.
+
+    A cell's id is a digest of its content, so that equal sources give equal
+    notebooks and an edit changes the ids of the cells that it touches only.
+    """
+    text = chapter.read_text("utf-8")
+    read = jupytext.reads(text, fmt="py:percent")
+    cells, seen = [], set()
+    for cell in read.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
+        while (cell_id := digest.hexdigest()[:12]) in seen:  # repeated cell
+            digest.update(b"again")
+        seen.add(cell_id)
+        new_cell = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")
+        kept = {
+            key: cell.metadata[key]
+            for key in ("tags", "mystnb")
+            if key in cell.metadata
+        }
+        cells.append(new_cell(cell.source, id=cell_id, metadata=kept))
+    return nbformat.v4.new_notebook(cells=cells, metadata=NOTEBOOK_METADATA)
+
+
+def notebook_text(chapter: Path) -> str:
+    """Return the exact content of the notebook beside a chapter's source."""
+    return nbformat.writes(notebook_of(chapter)) + "\n"
+
+
+def pair(book: Book) -> None:
+    """Write every chapter's notebook; leave those that are right alone."""
+    for chapter in book.sources:
+        notebook, text = (
+            chapter.with_suffix(".ipynb"),
+            notebook_text(chapter),
+        )
+        if not notebook.is_file() or notebook.read_text("utf-8") != text:
+            notebook.write_text(text, "utf-8")
+            print(f"wrote {notebook.relative_to(book.root)}")
+
+
+def check(book: Book) -> None:
+    """Check that sources, notebooks and table of contents agree.
+
+    Raises
+    ------
+    ValueError
+        Naming the first file that does not.
+    """
+    for chapter in book.sources:
+        name = chapter.relative_to(book.root)
+        notebook = chapter.with_suffix(".ipynb")
+        given = notebook.read_text("utf-8") if notebook.is_file() else None
+        if given != notebook_text(chapter):
+            raise ValueError(
+                f"{name.with_suffix('.ipynb')} is not what its source {name} "
+                "gives: edit the .py only, then run 'make pair'."
+            )
+        if chapter not in book.chapters():
+            raise ValueError(f"{name} is not in _toc.yml: list it there.")
+    for notebook in sorted(book.source.glob("*.ipynb")):
+        if not notebook.with_suffix(".py").is_file():
+            raise ValueError(
+                f"{notebook.relative_to(book.root)} has no source: remove it, "
+                "or turn it into one with 'jupytext --to py:percent'."
+            )
+
+
+# --- execute --------------------------------------------------------------
+
+
+def execute(book: Book, profile: str) -> None:
+    """Lay the book out with every chapter's outputs in ``_build/executed``.
+
+    Raises
+    ------
+    ValueError
+        If a chapter has no parameter ``profile``, before any chapter runs.
+    RuntimeError
+        If a cell fails; the chapters before it stay in the cache.
+    """
+    check(book)
+    chapters = book.chapters()
+    prepared = [parameterised(path, profile) for path in chapters]
+    surroundings = _surroundings(book)
+    executed = book.output / "executed"
+    shutil.rmtree(executed, ignore_errors=True)
+    _copy_pages(book, executed)
+    for number, (path, notebook) in enumerate(
+        zip(chapters, prepared, strict=True), start=1
+    ):
+        label = f"[{number}/{len(chapters)}] {path.stem} ({profile})"
+        key = _key(notebook, surroundings)
+        cached = book.output / "cache" / f"{path.stem}-{key}.ipynb"
+        if cached.is_file():
+            print(f"{label}: unchanged, outputs from the cache", flush=True)
+        else:
+            print(f"{label}: executing ...", flush=True)
+            start = time.perf_counter()
+            run(notebook, path, cached)
+            seconds = time.perf_counter() - start
+            print(f"{label}: done in {seconds:.1f} s", flush=True)
+        page = _with_outputs(notebook, nbformat.read(cached, as_version=4))
+        nbformat.write(page, executed / "book" / f"{path.stem}.ipynb")
+
+
+def parameterised(chapter: Path, profile: str) -> NotebookNode:
+    """Return a chapter as it will run: with the profile injected if not quick.
+
+    papermill ignores parameters that a notebook does not have; here that is a
+    ValueError.
+    """
+    notebook = notebook_of(chapter)
+    if "profile" not in papermill.inspect_notebook(notebook):
+        raise ValueError(
+            f"{chapter.name} has no parameter 'profile': set it in a cell "
+            "tagged 'parameters'."
+        )
+    if profile == DEFAULT_PROFILE:
+        return notebook
+    injected = papermill.execute_notebook(
+        notebook, None, {"profile": profile}, prepare_only=True
+    )
+    for cell in injected.cells:
+        cell.metadata.pop("papermill", None)  # run times, other every time
+    injected.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    return injected
+
+
+def run(notebook: NotebookNode, chapter: Path, cached: Path) -> None:
+    """Execute one notebook in the book's folder and keep it in the cache.
+
+    Raises
+    ------
+    RuntimeError
+        Naming chapter, cell and error, and the notebook as far as it came.
+    """
+    partial = cached.with_name(f"{chapter.stem}-unfinished.ipynb")
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    # A chapter's progress bars go where someone can watch them.
+    watched = sys.stderr if sys.stderr.isatty() else None
+    try:
+        papermill.execute_notebook(
+            notebook,
+            partial,
+            cwd=chapter.parent,
+            progress_bar=False,
+            stderr_file=watched,
+            config=KERNEL_CONFIG,
+        )
+    except PapermillExecutionError as error:
+        line = next(iter(error.source.strip().splitlines()), "")
+        raise RuntimeError(
+            f"{chapter.name} failed in cell In [{error.exec_count}], which "
+            f"begins '{line}', with {error.ename}: {error.evalue} (the notebook "
+            f"up to there: {partial})"
+        ) from error
+    except DeadKernelError as error:
+        raise RuntimeError(
+            f"{chapter.name} failed because its Python process was killed, "
+            "probably for lack of memory: close other programs or take a "
+            f"smaller profile (the notebook up to there: {partial})"
+        ) from error
+    partial.replace(cached)
+
+
+def _key(notebook: NotebookNode, surroundings: str) -> str:
+    """Digest of all that the outputs of a notebook depend on."""
+    code = [
+        [cell.source, cell.metadata.get("tags", [])]
+        for cell in code_cells(notebook)
+    ]
+    text = json.dumps([code, surroundings])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _surroundings(book: Book) -> str:
+    """Digest of what all chapters share: library, results, packages."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    versions = {f"{d.name}=={d.version}" for d in metadata.distributions()}
+    digest.update("\n".join(sorted(versions)).encode())
+    shared = [
+        *(book.root / "nwslib").rglob("*.py"),
+        *(book.source / "results").rglob("*.json"),
+    ]
+    for path in sorted(shared):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(book.root)} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _with_outputs(
+    notebook: NotebookNode, run: NotebookNode
+) -> NotebookNode:
+    """Outputs of a run in a notebook of the same code (its prose may differ)."""
+    pairs = zip(code_cells(notebook), code_cells(run), strict=True)
+    for cell, ran in pairs:
+        cell.outputs = ran.outputs
+        cell.execution_count = ran.execution_count
+    return notebook
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return a notebook's code cells, in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _copy_pages(book: Book, target: Path) -> None:
+    """Copy all that the pages need, except the chapters themselves."""
+    others = shutil.ignore_patterns(
+        "*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
+    )
+    shutil.copytree(book.source, target / "book", ignore=others)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(book.root / name, target / name)
+
+
+# --- build ----------------------------------------------------------------
+
+
+def build(book: Book) -> None:
+    """Build the pages from the executed chapters; a warning is an error.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the chapters have not been executed.
+    RuntimeError
+        If jupyter-book fails or warns; its output, above, says why.
+    """
+    executed = book.output / "executed"
+    if not (executed / "_toc.yml").is_file():
+        raise FileNotFoundError(
+            f"{executed} holds no executed chapters: run 'make book'."
+        )
+    # A second build on top of the first would hide the first one's warnings.
+    for old in ("html", ".doctrees"):
+        shutil.rmtree(book.output / old, ignore_errors=True)
+    # The command jupyter-book of this very environment, wherever it lies.
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", executed]
+    options = ["--path-output", book.root, "-W", "-n", "--keep-going"]
+    start = time.perf_counter()
+    if subprocess.run(command + options).returncode:
+        raise RuntimeError(
+            "jupyter-book warned or failed: see its output above."
+        )
+    seconds = time.perf_counter() - start
+    print(
+        f"built in {seconds:.1f} s: {book.output / 'html' / 'index.html'}"
+    )
+
+
+def main() -> None:
+    """Run the steps named on the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    steps = ("pair", "check", "execute", "build", "all")
+    parser.add_argument(
+        "step", choices=steps, help="all: check, execute, build"
+    )
+    parser.add_argument(
+        "--profile", choices=PROFILES, default=DEFAULT_PROFILE
+    )
+    arguments = parser.parse_args()
+    book = Book(Path(__file__).resolve().parent.parent)
+    try:
+        if arguments.step == "pair":
+            pair(book)
+        if arguments.step == "check":
+            check(book)
+        if arguments.step in ("execute", "all"):
+            execute(book, arguments.profile)
+        if arguments.step in ("build", "all"):
+            build(book)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

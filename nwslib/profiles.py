@@ -1,0 +1,75 @@
+"""The sizes of the book's runs: the only place where they stand.
+
+``quick`` needs no download and a few minutes on two cores; ``full`` trains fewer
+nets than the papers on their images; ``paper`` is the papers' own scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of every chapter's run.
+
+    Attributes
+    ----------
+    name : str
+    data : str
+        Image set, as :func:`nwslib.data.load` names it.
+    n_models : int
+        Nets in each zoo of the version-control paper (its 250 seeds).
+    epochs : int
+        Epochs of each net; 50 in the paper.
+    n_reading_models : int
+        Nets trained for each reading of A2's Table 1.
+    """
+
+    name: str
+    data: str
+    n_models: int
+    epochs: int
+    n_reading_models: int
+
+
+#: Every profile by name.
+PROFILES = {
+    "quick": Profile("quick", "digits", n_models=25, epochs=50, n_reading_models=8),
+    "full": Profile("full", "mnist", n_models=50, epochs=50, n_reading_models=12),
+    "paper": Profile("paper", "mnist", n_models=250, epochs=50, n_reading_models=25),
+}
+
+
+def get_profile(name: str, **overrides: object) -> Profile:
+    """Look a profile up and apply a chapter's overrides.
+
+    Parameters
+    ----------
+    name : {"quick", "full", "paper"}
+    **overrides
+        Attributes to replace; ``None`` keeps the profile's value.
+
+    Raises
+    ------
+    ValueError
+        For an unknown profile or attribute, or a count that is not a positive
+        whole number.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile '{name}': choose one of {list(PROFILES)}.")
+    profile = PROFILES[name]
+    for key, value in overrides.items():
+        if key not in Profile.__dataclass_fields__ or key == "name":
+            raise ValueError(
+                f"a profile has no '{key}': override one of "
+                f"{[k for k in Profile.__dataclass_fields__ if k != 'name']}."
+            )
+        if isinstance(getattr(profile, key), int) and value is not None:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(
+                    f"{key} is {value!r}: give a whole number of at least 1."
+                )
+    return replace(
+        profile, **{key: value for key, value in overrides.items() if value is not None}
+    )

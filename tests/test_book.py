@@ -1,0 +1,316 @@
+"""The book's chapters, its pipeline, and its pages where they are built."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+import pipeline
+from pipeline import Book
+
+ROOT = Path(__file__).parent.parent
+BOOK = Book(ROOT)
+PAGES = sorted((ROOT / "_build" / "html").rglob("*.html"))
+EXECUTED = sorted((ROOT / "_build" / "executed" / "book").glob("*.ipynb"))
+
+needs_pages = pytest.mark.skipif(not PAGES, reason="run 'make book' first")
+needs_executed = pytest.mark.skipif(not EXECUTED, reason="run 'make book' first")
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+# --- the chapters ---------------------------------------------------------
+
+
+def test_notebooks_sources_and_contents_agree() -> None:
+    pipeline.check(BOOK)
+
+
+def test_every_entry_of_the_contents_is_a_page() -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    names = list(pipeline.toc_files(toc))
+    assert len(names) > 4
+    for name in names:
+        kinds = [(ROOT / name).with_suffix(suffix) for suffix in (".ipynb", ".md")]
+        assert sum(path.is_file() for path in kinds) == 1, name
+
+
+@pytest.mark.parametrize("chapter", BOOK.sources, ids=by_name)
+def test_code_fits_the_page(chapter: Path) -> None:
+    for cell in pipeline.code_cells(pipeline.notebook_of(chapter)):
+        for line in cell.source.splitlines():
+            assert len(line) <= 76, line
+
+
+@pytest.mark.parametrize("chapter", BOOK.sources, ids=by_name)
+def test_chapters_share_their_first_parameters(chapter: Path) -> None:
+    parameters = papermill.inspect_notebook(pipeline.notebook_of(chapter))
+    first = ["profile", "seed", "device", "data_dir", "out_dir"]
+    assert list(parameters)[:5] == first
+    assert parameters["profile"]["default"] == f'"{pipeline.DEFAULT_PROFILE}"'
+    for name, parameter in parameters.items():
+        assert parameter["help"], f"{name} has no comment"
+
+
+def has_figure_texts(cell: nbformat.NotebookNode) -> bool:
+    """Whether a cell gives its figure alt text, a caption and a name."""
+    display = cell.metadata.get("mystnb", {})
+    image, figure = display.get("image", {}), display.get("figure", {})
+    return all([image.get("alt"), figure.get("caption"), figure.get("name")])
+
+
+@needs_executed
+@pytest.mark.parametrize("path", EXECUTED, ids=by_name)
+def test_outputs_work_offline_and_for_everyone(path: Path) -> None:
+    for cell in pipeline.code_cells(nbformat.read(path, as_version=4)):
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        assert not any("widget" in kind or "javascript" in kind for kind in kinds)
+        if any(kind.startswith("image/") for kind in kinds):
+            assert has_figure_texts(cell), cell.source
+
+
+# --- the pages ------------------------------------------------------------
+
+
+class ExternalParts(HTMLParser):
+    """Collects what a page loads from elsewhere (links to click are fine)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        loads = [given.get("src")]
+        if tag == "link" and given.get("rel") not in ("canonical", "next", "prev"):
+            loads.append(given.get("href"))
+        for address in loads:
+            if address and re.match(r"(\w+:)?//", address):
+                self.found.append(address)
+
+
+def external_parts(html: str) -> list[str]:
+    parser = ExternalParts()
+    parser.feed(html)
+    return parser.found
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script async src="https://elsewhere.org/a.js"></script>',
+        '<link rel="stylesheet" href="//elsewhere.org/a.css">',
+        '<img src="http://elsewhere.org/a.png">',
+    ],
+)
+def test_external_parts_are_found(html: str) -> None:
+    assert len(external_parts(html)) == 1
+    assert not external_parts(html.replace("elsewhere.org", "").replace("//", ""))
+    assert not external_parts('<a href="https://elsewhere.org">there</a>')
+
+
+@needs_pages
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_pages_load_nothing_from_elsewhere(page: Path) -> None:
+    assert external_parts(page.read_text("utf-8")) == []
+
+
+@needs_pages
+def test_styles_load_nothing_from_elsewhere() -> None:
+    styles = list((ROOT / "_build" / "html" / "_static").rglob("*.css"))
+    assert styles
+    for path in styles:
+        text = path.read_text("utf-8")
+        assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", text), path
+
+
+# --- the pipeline ---------------------------------------------------------
+
+ONE = """\
+# %% [markdown]
+# # One
+#
+# Some prose.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes
+
+# %%
+print("profile", profile)
+
+# %%
+print("profile", profile)
+"""
+
+TWO = ONE.replace("One", "Two") + "\n# %%\n1 / 0\n"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    """A book of two chapters; the second one fails when it runs."""
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    (tmp_path / "nwslib").mkdir()
+    (tmp_path / "nwslib" / "lib.py").write_text("x = 1\n")
+    (tmp_path / "book" / "results" / "a.json").write_text("{}")
+    (tmp_path / "book" / "01_one.py").write_text(ONE)
+    (tmp_path / "book" / "02_two.py").write_text(TWO)
+    (tmp_path / "_config.yml").write_text("title: Test\n")
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/01_one\nchapters:\n- file: book/02_two\n"
+    )
+    book = Book(tmp_path)
+    pipeline.pair(book)
+    return book
+
+
+def test_pair_is_reproducible_and_bare(book: Book) -> None:
+    path = book.source / "01_one.ipynb"
+    before = path.read_bytes()
+    path.unlink()
+    pipeline.pair(book)
+    assert path.read_bytes() == before
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.outputs for cell in pipeline.code_cells(notebook))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells) == 4
+
+
+def test_an_edit_changes_the_edited_cell_only(book: Book) -> None:
+    path = book.source / "01_one.py"
+    before = pipeline.notebook_of(path).cells
+    path.write_text(ONE.replace("Some prose", "Better prose"))
+    after = pipeline.notebook_of(path).cells
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False] + [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda b: (b.source / "01_one.py").write_text(TWO), "01_one.ipynb is not"),
+        (lambda b: (b.source / "02_two.ipynb").unlink(), "02_two.ipynb is not"),
+        (lambda b: (b.source / "02_two.py").unlink(), "02_two.ipynb has no source"),
+        (
+            lambda b: (b.root / "_toc.yml").write_text("root: book/01_one"),
+            "02_two.py is not in _toc.yml",
+        ),
+    ],
+)
+def test_check_names_what_differs(book: Book, spoil, message: str) -> None:
+    pipeline.check(book)
+    spoil(book)
+    with pytest.raises(ValueError, match=message):
+        pipeline.check(book)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Chapters that would have been executed; their outputs are their names."""
+    names: list[str] = []
+
+    def record(notebook, chapter: Path, cached: Path) -> None:
+        names.append(chapter.stem)
+        for cell in pipeline.code_cells(notebook):
+            cell.outputs = [nbformat.v4.new_output("stream", text=chapter.stem)]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, cached)
+
+    monkeypatch.setattr(pipeline, "run", record)
+    return names
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda b: None, []),
+        (lambda b: edit(b.source / "01_one.py", "Some prose", "Other"), []),
+        (lambda b: edit(b.source / "01_one.py", "sizes", "size"), ["01_one"]),
+        (
+            lambda b: edit(b.root / "nwslib" / "lib.py", "1", "2"),
+            ["01_one", "02_two"],
+        ),
+        (
+            lambda b: edit(b.source / "results" / "a.json", "{}", "[]"),
+            ["01_one", "02_two"],
+        ),
+    ],
+    ids=["nothing", "prose", "code", "library", "results"],
+)
+def test_only_what_changed_is_executed(book: Book, ran, change, expected) -> None:
+    pipeline.execute(book, "quick")
+    assert ran == ["01_one", "02_two"]
+    ran.clear()
+    change(book)
+    pipeline.pair(book)
+    pipeline.execute(book, "quick")
+    assert ran == expected
+    page = nbformat.read(book.output / "executed/book/01_one.ipynb", as_version=4)
+    texts = [cell.outputs[0].text for cell in pipeline.code_cells(page)]
+    assert texts == ["01_one"] * 3
+    assert page.cells[0].source == pipeline.notebook_of(book.sources[0]).cells[0].source
+
+
+def test_another_package_version_executes_again(book: Book, ran, monkeypatch) -> None:
+    pipeline.execute(book, "quick")
+    newer = SimpleNamespace(name="torch", version="99")
+    monkeypatch.setattr(pipeline.metadata, "distributions", lambda: [newer])
+    pipeline.execute(book, "quick")
+    assert ran == ["01_one", "02_two"] * 2
+
+
+def test_profiles_are_cached_side_by_side(book: Book, ran) -> None:
+    for profile in ("quick", "full", "quick", "full"):
+        pipeline.execute(book, profile)
+    assert ran == ["01_one", "02_two"] * 2
+
+
+def test_a_chapter_without_a_profile_stops_before_any_runs(book: Book, ran) -> None:
+    edit(book.source / "02_two.py", "profile: str", "prifole: str")
+    pipeline.pair(book)
+    with pytest.raises(ValueError, match=r"02_two.py has no parameter 'profile'"):
+        pipeline.execute(book, "quick")
+    assert ran == []
+
+
+def test_a_failing_cell_is_named_and_the_other_chapter_kept(book: Book, capsys) -> None:
+    message = r"02_two.py failed in cell In \[\d\], .*'1 / 0', with ZeroDivisionError"
+    with pytest.raises(RuntimeError, match=message):
+        pipeline.execute(book, "full")
+    with pytest.raises(RuntimeError, match=message):
+        pipeline.execute(book, "full")
+    assert "01_one (full): unchanged" in capsys.readouterr().out
+    page = nbformat.read(book.output / "executed/book/01_one.ipynb", as_version=4)
+    cells = pipeline.code_cells(page)
+    assert 'profile = "full"' in cells[1].source
+    assert cells[2].outputs[0].text == "profile full\n"
+
+
+def test_building_needs_executed_chapters(book: Book) -> None:
+    with pytest.raises(FileNotFoundError, match="no executed chapters"):
+        pipeline.build(book)
+
+
+@pytest.mark.parametrize("profile", ["fast", ""])
+def test_make_refuses_an_unknown_profile(profile: str, monkeypatch) -> None:
+    for name in ("MAKEFLAGS", "MAKELEVEL"):  # set where make runs the tests
+        monkeypatch.delenv(name, raising=False)
+    command = ["make", "--dry-run", "book", f"PROFILE={profile}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode
+    assert f"unknown PROFILE '{profile}': choose quick, full or paper" in done.stderr
+    assert not done.stdout
