@@ -43,9 +43,10 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from nwslib.profiles import PROFILES
+
 #: Every chapter's own default; any other profile is injected by papermill.
 DEFAULT_PROFILE = "quick"
-PROFILES = ("quick", "full", "paper")
 
 #: Kernel and pipeline talk over local TCP, which other users can reach.
 KERNEL_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})

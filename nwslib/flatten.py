@@ -91,17 +91,6 @@ class Layout:
         state = _state(net)
         slices, start = [], 0
         for name, tensor in state.items():
-            if not isinstance(tensor, Tensor):
-                raise ValueError(
-                    f"state_dict entry '{name}' is a {type(tensor).__name__}, not a "
-                    "tensor: pass the state_dict itself, not the dict around it."
-                )
-            if tensor.is_complex() or tensor.is_quantized or tensor.is_sparse:
-                raise ValueError(
-                    f"state_dict entry '{name}' is complex, quantised or sparse: "
-                    "convert it to a dense real tensor first (.dequantize(), "
-                    ".to_dense(), torch.view_as_real)."
-                )
             if tensor.is_floating_point():
                 dtype = str(tensor.dtype).removeprefix("torch.")
                 slices.append(
@@ -191,7 +180,7 @@ class Layout:
         lead = vector.shape[:-1]
         return {
             p.name: vector[..., p.start : p.stop]  # [..., size of p]
-            .reshape(*lead, *p.shape)
+            .reshape((*lead, *p.shape))
             .to(getattr(torch, p.dtype))
             for p in self.slices
         }
@@ -275,7 +264,21 @@ class Layout:
 
 
 def _state(net: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return net.state_dict() if isinstance(net, nn.Module) else net
+    """A net's state_dict; ValueError for an entry that is no dense real tensor."""
+    state = net.state_dict() if isinstance(net, nn.Module) else net
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"state_dict entry '{name}' is a {type(tensor).__name__}, not a "
+                "tensor: pass the state_dict itself, not the dict around it."
+            )
+        if tensor.is_complex() or tensor.is_quantized or tensor.is_sparse:
+            raise ValueError(
+                f"state_dict entry '{name}' is complex, quantised or sparse: "
+                "convert it to a dense real tensor first (.dequantize(), "
+                ".to_dense(), torch.view_as_real)."
+            )
+    return state
 
 
 def _kind(name: str, state: Mapping[str, Tensor]) -> str:

@@ -22,6 +22,7 @@ from numba import njit
 from torch import Tensor
 
 N_WEIGHTS = 1376
+N_CLASSES = 10
 _SLOPE = np.float32(0.01)  # negative slope of torch's leaky_relu
 
 # Reordering the last bits of a sum is fine; assuming away NaN and infinity is
@@ -140,19 +141,18 @@ def _backward(image, w2, w3, hidden, won1, code, won2, dout, dhidden, g1, g2, g3
 @_jit
 def _update(w, g, m, v, adam, hyper, t):
     """Optimizer step number t on flat arrays; same formula as ``train._update``."""
-    lr, momentum, gain, l2, shrink, beta2, eps = (
+    lr, momentum, gain, l2, shrink, beta2, gain2, eps = (
         np.float32(hyper[0]), np.float32(hyper[1]), np.float32(hyper[2]),
         np.float32(hyper[3]), np.float32(hyper[4]), np.float32(hyper[5]),
-        np.float32(hyper[6]),
+        np.float32(hyper[6]), np.float32(hyper[7]),
     )  # fmt: skip
     if adam:
         fix1 = np.float32(1 - hyper[1] ** t)
         fix2 = np.float32(1 - hyper[5] ** t)
-        rest = np.float32(1 - hyper[5])
         for i in range(w.size):
             grad = g[i] + l2 * w[i]
             m[i] = momentum * m[i] + gain * grad
-            v[i] = beta2 * v[i] + rest * grad * grad
+            v[i] = beta2 * v[i] + gain2 * grad * grad
             move = (m[i] / fix1) / (np.sqrt(v[i] / fix2) + eps)
             w[i] = shrink * w[i] - lr * move
     else:
@@ -167,9 +167,9 @@ def _train(weights, first, second, pixels, labels, gain, shift, order, batch, sc
     """Carry each model through its batches; arrays are changed in place.
 
     weights, first, second [models, 1376] in kernel order; pixels [N, 196] uint8;
-    labels [N]; order [models, steps * batch]; adam [models]; hyper [models, 7] in
-    float64: lr, momentum, gain, l2, shrink, beta2, eps; sums [models, 2] receives
-    the summed squared error and the number of hits, seen before each step.
+    labels [N]; order [models, steps * batch]; adam [models]; hyper [models, 8] in
+    float64: lr, momentum, gain, l2, shrink, beta2, gain2, eps; sums [models, 2]
+    receives the summed squared error and the number of hits, seen before each step.
     """
     # three arrays, not views of one: the compiler then knows that a store to one
     # leaves the others alone, and the step takes half the time
@@ -241,15 +241,16 @@ class A2Kernel:
     ----------
     weights : Tensor, shape [models, 1376]
         Initial weights in the order of A2's layout.
-    hyper : Tensor of float64, shape [models, 7]
-        Learning rate, momentum, gain, L2, shrinkage, beta2 and eps.
+    hyper : Tensor of float64, shape [models, 8]
+        Learning rate, momentum, gain, L2, shrinkage, beta2, 1 - beta2 and eps.
     adam : Tensor of bool, shape [models]
         Which models divide by the second moment.
     gain, shift : float
         Network input is ``pixel * gain + shift``.
     batch_size : int
     scale : float
-        The objective is ``scale`` times the batch's summed squared error.
+        The objective is ``scale`` times the sum over the batch of each sample's
+        mean squared error, as in :class:`nwslib.train.Loss`.
     """
 
     def __init__(
@@ -267,7 +268,9 @@ class A2Kernel:
         self._second = np.zeros_like(self._weights)
         self._hyper, self._adam = hyper.numpy(), adam.numpy()
         self._input = (np.float32(gain), np.float32(shift))
-        self._batch_size, self._scale = batch_size, np.float32(scale)
+        self._batch_size = batch_size
+        # inside, squared errors are summed over classes
+        self._scale = np.float32(scale / N_CLASSES)
 
     @property
     def weights(self) -> Tensor:
@@ -276,8 +279,13 @@ class A2Kernel:
         weights[:, _ORDER] = self._weights
         return torch.from_numpy(weights)
 
-    def train(self, images: Tensor, labels: Tensor, order: Tensor, step0: int) -> Tensor:
-        """One pass over ``order`` [models, steps * batch]; sums [models, 2]."""
+    def train(
+        self, images: Tensor, labels: Tensor, order: Tensor, step0: int
+    ) -> Tensor:
+        """One pass over ``order`` [models, steps * batch]; sums [models, 2].
+
+        The sums are each model's summed per-sample loss and number of hits.
+        """
         pixels, labels, order = _arrays(images, labels, order)
 
         def work(part: slice, sums: np.ndarray) -> None:
@@ -290,7 +298,7 @@ class A2Kernel:
         return self._parallel(work)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Summed squared error and number of hits of each model, [models, 2]."""
+        """Summed per-sample loss and number of hits of each model, [models, 2]."""
         pixels, labels = _arrays(images, labels)
 
         def work(part: slice, sums: np.ndarray) -> None:
@@ -305,6 +313,7 @@ class A2Kernel:
         parts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(lambda part: work(part, sums[part]), parts))
+        sums[:, 0] /= N_CLASSES
         return torch.from_numpy(sums)
 
 

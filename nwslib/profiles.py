@@ -37,7 +37,7 @@ class Profile:
 PROFILES = {
     "quick": Profile("quick", "digits", n_models=25, epochs=50, n_reading_models=8),
     "full": Profile("full", "mnist", n_models=50, epochs=50, n_reading_models=12),
-    "paper": Profile("paper", "mnist", n_models=250, epochs=50, n_reading_models=25),
+    "paper": Profile("paper", "mnist", n_models=250, epochs=50, n_reading_models=16),
 }
 
 

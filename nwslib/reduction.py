@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,3 +107,78 @@ def check_points(points: ArrayLike) -> NDArray:
             "weights: drop diverged nets first."
         )
     return points
+
+
+def umap_plane(points: ArrayLike, seed: int = 0) -> NDArray:
+    """Lay points out in a plane with the paper's UMAP settings.
+
+    Fig. 4 and 5 of the version-control paper: 3 neighbours, minimum distance 0.3
+    (its footnote 3). A fixed seed makes UMAP run on one core.
+
+    Parameters
+    ----------
+    points : array_like, shape [n, d]
+    seed : int
+
+    Returns
+    -------
+    ndarray of float32, shape [n, 2]
+
+    Raises
+    ------
+    ValueError
+        If the points are not finite, or fewer than five: UMAP needs more points
+        than neighbours.
+    """
+    points = check_points(points)
+    if len(points) < 5:
+        raise ValueError(
+            f"{len(points)} points are too few for UMAP with 3 neighbours: give at "
+            "least 5."
+        )
+    with warnings.catch_warnings():
+        # three neighbours leave the graph in pieces, which is what we look at
+        warnings.simplefilter("ignore", UserWarning)
+        import umap
+
+        return umap.UMAP(
+            n_neighbors=3, min_dist=0.3, random_state=seed, n_jobs=1
+        ).fit_transform(points)
+
+
+def neighbour_shares(
+    points: ArrayLike, nets: ArrayLike, epochs: ArrayLike
+) -> dict[str, float]:
+    """How often a point's nearest other point lies on the same path.
+
+    Parameters
+    ----------
+    points : array_like, shape [n, d]
+    nets, epochs : array_like, shape [n]
+
+    Returns
+    -------
+    dict
+        ``same_net``, the share of points whose nearest other point is a snapshot
+        of the same net, and ``next_epoch``, of the same net one epoch apart.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or for points that :func:`check_points` refuses.
+    """
+    points, nets, epochs = check_points(points), np.asarray(nets), np.asarray(epochs)
+    if not len(points) == len(nets) == len(epochs):
+        raise ValueError(
+            f"there are {len(points)} points, but {len(nets)} nets and {len(epochs)} "
+            "epochs: pass one of each for every point."
+        )
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=1).fit(points)
+    nearest = search.kneighbors(return_distance=False)[:, 0]  # [n], never itself
+    same = nets[nearest] == nets
+    return {
+        "same_net": float(same.mean()),
+        "next_epoch": float((same & (abs(epochs[nearest] - epochs) == 1)).mean()),
+    }

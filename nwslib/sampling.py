@@ -66,13 +66,12 @@ def grow(
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     path = Path(folder) / f"{net.name}-{digest[:12]}"
     layout = Layout.of(net.build())
-    if (path / "zoo.json").is_file():
-        zoo = Zoo.open(path, layout, allow_partial=True)
-        if zoo.complete and len(zoo) == len(recipes):
-            return zoo
-        start = ZooWriter.resume
-    else:
+    try:
+        return Zoo.open(path, layout)
+    except FileNotFoundError:
         start = ZooWriter.create
+    except ValueError:  # half-written; of a damaged zoo, resume says the same
+        start = ZooWriter.resume
     with start(
         path, layout, spec=spec, snapshots=schedule.snapshots, device=device
     ) as writer:
@@ -97,7 +96,9 @@ def _spec(
 ) -> dict:
     """Everything that determines the weights, as plain JSON values."""
     pixels = hashlib.sha256()
-    for tensor in (images.train_images, images.train_labels, images.test_images):
+    for tensor in (
+        images.train_images, images.train_labels, images.test_images, images.test_labels
+    ):  # fmt: skip
         pixels.update(tensor.contiguous().numpy().tobytes())
     code = hashlib.sha256()
     kernels = Path(train.__file__).with_name("kernels.py")

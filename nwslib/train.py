@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,7 +22,10 @@ from torch.nn import functional as F
 
 from nwslib.data import ImageSet, pixel_statistics
 from nwslib.flatten import Layout
-from nwslib.nets import INITIALISATIONS, NetSpec, initialise
+from nwslib.nets import INITIALISATIONS, NETS, NetSpec, initialise
+
+if TYPE_CHECKING:
+    from nwslib.kernels import A2Kernel
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -156,7 +160,8 @@ class Schedule:
             )
         if self.snapshots is None:
             object.__setattr__(self, "snapshots", tuple(range(self.epochs + 1)))
-        if list(self.snapshots) != sorted({*self.snapshots} & {*range(self.epochs + 1)}):
+        epochs = set(range(self.epochs + 1))
+        if list(self.snapshots) != sorted(epochs.intersection(self.snapshots)):
             raise ValueError(
                 f"snapshots {self.snapshots} must be increasing epochs from 0 to "
                 f"{self.epochs}."
@@ -201,7 +206,7 @@ class StackedNets:
     layout : Layout
     weights : Tensor, shape [models, weights]
         Initial weights.
-    hyper, adam : Tensor, shapes [models, 7] and [models]
+    hyper, adam : Tensor, shapes [models, 8] and [models]
         See :func:`_hyper_parameters`.
     gain, shift : Tensor, shapes [channels, 1, 1]
         Network input is ``pixel * gain + shift``.
@@ -263,7 +268,9 @@ class StackedNets:
         self._scores = scores
 
     @torch.no_grad()
-    def train(self, images: Tensor, labels: Tensor, order: Tensor, step0: int) -> Tensor:
+    def train(
+        self, images: Tensor, labels: Tensor, order: Tensor, step0: int
+    ) -> Tensor:
         """One pass over ``order`` [models, steps * batch]; sums [models, 2].
 
         The sums are each model's summed per-sample loss and number of hits.
@@ -298,12 +305,12 @@ def _update(weights, gradient, first, second, columns, fix1, fix2, adam):
     the root of the second moment. ``adam`` [models, 1] says which rows, None that
     there are none. All else is [models, weights] or [models, 1].
     """
-    lr, momentum, gain, l2, shrink, beta2, eps = columns
+    lr, momentum, gain, l2, shrink, beta2, gain2, eps = columns
     gradient = gradient + l2 * weights
     first = momentum * first + gain * gradient
     move = first
     if adam is not None:
-        second = beta2 * second + (1 - beta2) * gradient.square()
+        second = beta2 * second + gain2 * gradient.square()
         scaled = (first / fix1) / ((second / fix2).sqrt() + eps)
         move = torch.where(adam, scaled, first)
     return shrink * weights - lr * move, first, second
@@ -314,8 +321,8 @@ def _hyper_parameters(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    hyper : Tensor of float64, shape [models, 7]
-        lr, momentum, gain, l2, shrink, beta2, eps.
+    hyper : Tensor of float64, shape [models, 8]
+        lr, momentum, gain, l2, shrink, beta2, gain2 = 1 - beta2, eps.
     adam : Tensor of bool, shape [models]
     """
     rows = [
@@ -326,6 +333,7 @@ def _hyper_parameters(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
             0.0 if r.optimizer == "adamw" else r.weight_decay,
             1 - r.lr * r.weight_decay if r.optimizer == "adamw" else 1.0,
             r.beta2,
+            1 - r.beta2,  # here, because float32 keeps too few digits of it
             r.eps,
         )
         for r in recipes
@@ -375,49 +383,14 @@ def train_stack(
     Raises
     ------
     ValueError
-        For no recipes, images that do not fit the net or the batch size, running
-        statistics in the net, or an engine that cannot train this net.
+        For no recipes, images that do not fit the net or the batch size, more
+        classes than outputs, running statistics in the net, or an engine that
+        cannot train this net.
     """
     check_request(net, recipes, images, schedule, device, engine)
-    module = net.build().to(device)
-    layout = Layout.of(module)
-    weights = torch.stack(
-        [
-            layout.flatten(
-                initialise(net.build(), r.init, _generator(r.seed, "weights"))
-            )
-            for r in recipes
-        ]
-    )
-    if schedule.standardise:
-        mean, std = (torch.as_tensor(s).float() for s in pixel_statistics(images))
-    else:
-        mean, std = torch.zeros(images.channels), torch.ones(images.channels)
-    gain, shift = (1 / (255 * std))[:, None, None], (-mean / std)[:, None, None]
-    hyper, adam = _hyper_parameters(recipes)
-    loss = LOSSES[schedule.loss]
+    stack = build_stack(net, recipes, images, schedule, device=device, engine=engine)
+    layout = Layout.of(net.build())
     steps = len(images.train_labels) // schedule.batch_size
-
-    if engine in ("auto", "kernel") and _kernel_applies(module, schedule, device):
-        from nwslib.kernels import A2Kernel  # numba: imported where it is used
-
-        # per_sample is a mean over classes, the kernel sums over them
-        scale = loss.scale(schedule.batch_size, 10) / 10
-        stack = A2Kernel(
-            weights, hyper, adam, gain.item(), shift.item(), schedule.batch_size, scale
-        )
-        per_sample = torch.tensor([0.1, 1.0], dtype=torch.float64)
-    else:
-        if engine == "auto":
-            work = steps * schedule.epochs * (_EAGER_STEP + _EAGER_MODEL * len(recipes))
-            engine = "compile" if work > _COMPILE_PAYS else "eager"
-        stack = StackedNets(
-            module, layout, weights.to(device), hyper.to(device), adam.to(device),
-            gain.to(device), shift.to(device), schedule.batch_size, loss,
-            compile=engine == "compile",
-        )  # fmt: skip
-        per_sample = torch.ones(2, dtype=torch.float64)
-
     train = images.train_images.to(device), images.train_labels.to(device)
     test = images.test_images.to(device), images.test_labels.to(device)
     generators = [
@@ -434,10 +407,10 @@ def train_stack(
                  for g in generators]
             )  # [models, steps * batch]  # fmt: skip
             sums = stack.train(*train, order, (epoch - 1) * steps)
-            history[:2, :, epoch] = (per_sample * sums / order.shape[1]).T
+            history[:2, :, epoch] = (sums / order.shape[1]).T
             bar.update()
         sums = stack.evaluate(*test)
-        history[2:, :, epoch] = (per_sample * sums / len(test[1])).T
+        history[2:, :, epoch] = (sums / len(test[1])).T
         if epoch in schedule.snapshots:
             kept[:, schedule.snapshots.index(epoch)] = stack.weights.cpu()
     bar.close()
@@ -453,9 +426,59 @@ def train_stack(
     )
 
 
+def build_stack(
+    net: NetSpec,
+    recipes: Sequence[Recipe],
+    images: ImageSet,
+    schedule: Schedule,
+    *,
+    device: str = "cpu",
+    engine: str = "auto",
+) -> StackedNets | A2Kernel:
+    """Initialise one net per recipe; what :func:`train_stack` trains.
+
+    Parameters are those of ``train_stack``; both engines have ``train``, ``evaluate``
+    and ``weights``.
+    """
+    module = net.build().to(device)
+    layout = Layout.of(module)
+    weights = torch.stack(
+        [
+            layout.flatten(
+                initialise(net.build(), r.init, _generator(r.seed, "weights"))
+            )
+            for r in recipes
+        ]
+    )
+    if schedule.standardise:
+        mean, std = (statistic.float() for statistic in pixel_statistics(images))
+    else:
+        mean, std = torch.zeros(images.channels), torch.ones(images.channels)
+    gain, shift = (1 / (255 * std))[:, None, None], (-mean / std)[:, None, None]
+    hyper, adam = _hyper_parameters(recipes)
+    loss, batch_size = LOSSES[schedule.loss], schedule.batch_size
+
+    if engine in ("auto", "kernel") and _kernel_applies(net, schedule, device):
+        from nwslib.kernels import N_CLASSES, A2Kernel  # numba: only where it is used
+
+        scale = loss.scale(batch_size, N_CLASSES)
+        return A2Kernel(
+            weights, hyper, adam, gain.item(), shift.item(), batch_size, scale
+        )
+    if engine == "auto":
+        steps = len(images.train_labels) // batch_size * schedule.epochs
+        eager_seconds = steps * (_EAGER_STEP + _EAGER_MODEL * len(recipes))
+        engine = "compile" if eager_seconds > _COMPILE_PAYS else "eager"
+    return StackedNets(
+        module, layout, weights.to(device), hyper.to(device), adam.to(device),
+        gain.to(device), shift.to(device), batch_size, loss,
+        compile=engine == "compile",
+    )  # fmt: skip
+
+
 # Seconds: a step's fixed cost and a model's share of it in eager mode, and the
 # eager time above which compiling (some 20 s) is worth its wait. Order of magnitude.
-_EAGER_STEP, _EAGER_MODEL, _COMPILE_PAYS = 6e-4, 1e-5, 60.0
+_EAGER_STEP, _EAGER_MODEL, _COMPILE_PAYS = 1e-3, 1e-5, 20.0
 
 
 def check_request(
@@ -467,7 +490,6 @@ def check_request(
     engine: str = "auto",
 ) -> None:
     """Raise :func:`train_stack`'s errors, before anything takes time."""
-    module = net.build()
     if not recipes:
         raise ValueError("no recipes: give at least one model to train.")
     expected = (net.channels, net.image_size, net.image_size)
@@ -483,27 +505,32 @@ def check_request(
             f"batch_size {schedule.batch_size} is larger than the "
             f"{len(images.train_labels)} training images of '{images.name}': lower it."
         )
-    if any(True for _ in module.buffers()):
+    module = net.build()
+    if list(module.buffers()):
         raise ValueError(
             f"{net.name} keeps buffers (running statistics): stacked training updates "
             "weights only, so use a net without batch norm."
+        )
+    outputs = module(torch.zeros(1, *expected)).shape[-1]
+    if images.n_classes > outputs:
+        raise ValueError(
+            f"{net.name} has {outputs} outputs, '{images.name}' has "
+            f"{images.n_classes} classes: choose a set of at most {outputs} classes."
         )
     if engine not in ("auto", "kernel", "compile", "eager"):
         raise ValueError(
             f"unknown engine '{engine}': choose auto, kernel, compile or eager."
         )
-    if engine == "kernel" and not _kernel_applies(module, schedule, device):
+    if engine == "kernel" and not _kernel_applies(net, schedule, device):
         raise ValueError(
             "the kernel trains A2 with a squared error on the CPU only: choose engine "
             "'auto'."
         )
 
 
-def _kernel_applies(module: nn.Module, schedule: Schedule, device: str) -> bool:
-    from nwslib.nets import A2
-
+def _kernel_applies(net: NetSpec, schedule: Schedule, device: str) -> bool:
     squared = LOSSES[schedule.loss].per_sample is _squared_error
-    return type(module) is A2 and squared and torch.device(device).type == "cpu"
+    return net == NETS["A2"] and squared and torch.device(device).type == "cpu"
 
 
 def _generator(seed: int, stream: str) -> torch.Generator:
@@ -528,7 +555,8 @@ def _compiled(step: Callable) -> Callable:
         try:
             return current(*args)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
+            cause = getattr(error, "inner_exception", error)
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             warnings.warn(
                 f"torch.compile is not available here ({reason}): training goes on "
                 "in eager mode, several times slower.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nwslib.clustering import join_heights, purity
+from nwslib.clustering import Purity, cut, join_heights, purity, single_linkage
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,7 +37,7 @@ class Order:
     pairs: float
 
 
-def order(distances: ArrayLike, epochs: ArrayLike) -> Order:
+def order(distances: ArrayLike, epochs: ArrayLike, ties: str = "expected") -> Order:
     """Order snapshots by decreasing distance and compare with their epochs.
 
     "Next" and "in place" refer to the epochs that are given: snapshots that
@@ -55,6 +55,11 @@ def order(distances: ArrayLike, epochs: ArrayLike) -> Order:
         Distance of each snapshot, here the height at which it joins its cluster.
     epochs : array_like, shape [n]
         Epoch of each snapshot, no two alike.
+    ties : {"expected", "forward"}
+        ``forward`` puts tied snapshots in the order of their epochs, as a stable
+        sort of a file that is in that order does. That order knows the answer: no
+        other gives a greater ``initial``. It is here because the paper does not
+        say how it broke ties.
 
     Returns
     -------
@@ -65,7 +70,8 @@ def order(distances: ArrayLike, epochs: ArrayLike) -> Order:
     Raises
     ------
     ValueError
-        If the two differ in length, are empty, or an epoch occurs twice.
+        If the two differ in length, are empty, an epoch occurs twice, or ``ties``
+        is neither word.
 
     Examples
     --------
@@ -80,12 +86,18 @@ def order(distances: ArrayLike, epochs: ArrayLike) -> Order:
             f"{distances.size} distances for {epochs.size} epochs: pass one of each "
             "for every snapshot, at least one."
         )
+    if ties not in ("expected", "forward"):
+        raise ValueError(f"unknown ties '{ties}': choose expected or forward.")
     present, rank = np.unique(epochs, return_inverse=True)
     if len(present) < len(epochs):
         twice = present[np.bincount(rank) > 1][0]
         raise ValueError(
             f"epoch {twice} occurs twice: pass each snapshot of a net once."
         )
+    if ties == "forward":
+        place = np.empty(len(epochs))
+        place[np.lexsort((epochs, -distances))] = np.arange(len(epochs))
+        distances = -place
     # Ranks of tied snapshots, one array a height, greatest height first.
     _, tie = np.unique(-distances, return_inverse=True)
     groups = [rank[tie == g] for g in range(tie.max() + 1)]
@@ -148,7 +160,11 @@ class EpochOrder:
 
 
 def epoch_order(
-    Z: ArrayLike, labels: ArrayLike, nets: ArrayLike, epochs: ArrayLike
+    Z: ArrayLike,
+    labels: ArrayLike,
+    nets: ArrayLike,
+    epochs: ArrayLike,
+    ties: str = "expected",
 ) -> EpochOrder:
     """Order the dominant net's snapshots in each cluster by decreasing distance.
 
@@ -161,6 +177,8 @@ def epoch_order(
         Cluster of each snapshot, as from :func:`nwslib.clustering.cut`.
     nets, epochs : array_like, shape [n]
         Net and epoch of each snapshot.
+    ties : {"expected", "forward"}
+        See :func:`order`.
 
     Returns
     -------
@@ -185,7 +203,65 @@ def epoch_order(
     rows = []
     for cluster, net in enumerate(purity(labels, nets).net):
         mine = (labels == cluster) & (nets == net)
-        measured = order(heights[mine], epochs[mine])
+        measured = order(heights[mine], epochs[mine], ties)
         rows.append((net, mine.sum(), measured.initial, measured.pairs))
     columns = ["net", "snapshots", "ordered_initial", "ordered_pairs"]
     return EpochOrder(DataFrame(rows, columns=columns).rename_axis("cluster"))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Snapshots of many nets, clustered without labels and held against the truth.
+
+    Attributes
+    ----------
+    Z : ndarray, shape [n - 1, 4]
+        Single-linkage merges of all snapshots.
+    labels : ndarray of int, shape [n]
+        Cluster of each snapshot, as many clusters as nets.
+    purity : Purity
+    order, order_forward : EpochOrder
+        With ties counted as expected values, and broken in favour of the epochs.
+    """
+
+    Z: np.ndarray
+    labels: np.ndarray
+    purity: Purity
+    order: EpochOrder
+    order_forward: EpochOrder
+
+    def scores(self) -> dict[str, float]:
+        """The means that Tables 2 and 3 print, by name."""
+        return {
+            "purity": self.purity.mean,
+            "ordered_initial": self.order.initial,
+            "ordered_pairs": self.order.pairs,
+            "ordered_initial_forward": self.order_forward.initial,
+            "ordered_pairs_forward": self.order_forward.pairs,
+        }
+
+
+def assign(points: ArrayLike, nets: ArrayLike, epochs: ArrayLike) -> Assignment:
+    """Repeat Section 3.2: cluster, cut into as many clusters as nets, compare.
+
+    Parameters
+    ----------
+    points : array_like, shape [n, d]
+        Snapshots in weight space or a reduction of it.
+    nets, epochs : array_like, shape [n]
+        The truth about each snapshot; only the comparison sees it.
+
+    Raises
+    ------
+    ValueError
+        As the steps it calls, :func:`nwslib.clustering.single_linkage` first.
+    """
+    Z = single_linkage(points)
+    labels = cut(Z, len(np.unique(nets)))
+    return Assignment(
+        Z,
+        labels,
+        purity(labels, nets),
+        epoch_order(Z, labels, nets, epochs),
+        epoch_order(Z, labels, nets, epochs, ties="forward"),
+    )

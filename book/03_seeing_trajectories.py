@@ -1,0 +1,197 @@
+# %% [markdown]
+# # Seeing trajectories
+#
+# *If a net is a point, is its training a path, and can the eye tell one net's
+# path from another's?*
+#
+# Yes, for both zoos. Laid out in a plane by UMAP, which knows nothing of nets
+# or epochs, almost every snapshot lands beside one of its own net, and
+# consecutive epochs follow each other. In the full space the separation is
+# nearly perfect; the plane loses some of it, and the 50 strongest directions
+# of the space keep most.
+#
+# ## What the paper did
+#
+# Section 4.1 of {cite:t}`schuerholt2020version` maps all snapshots of a zoo to
+# two dimensions with UMAP {cite:p}`mcinnes2018umap` (3 neighbours, minimum
+# distance 0.3), once from the full weight space (Fig. 4) and once from its
+# first 50 singular vectors (Fig. 5). The paper reads both by eye: the
+# convolutional zoo gives smooth, clustered paths, the fully connected one
+# noisier paths that can still be recognised; steps are long at first and short
+# at the end. We draw the same pictures, and put numbers to what the eye sees.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes: quick, full or paper
+seed: int = 0  # of the zoos, the SVD and UMAP
+device: str = "cpu"  # where nets train: cpu, cuda, ...
+data_dir: str = None  # folder of image files, else $NWSLIB_DATA
+out_dir: str = "../_build/out"  # where zoos and results go
+n_models: int = None  # overrides the profile: nets in each zoo
+
+# %%
+from nwslib.report import check_parameters
+
+check_parameters(globals(), "profile seed device data_dir out_dir n_models")
+
+# %%
+import time
+
+import pandas as pd
+
+from nwslib import data, plots, readings, report
+from nwslib.profiles import get_profile
+from nwslib.reduction import neighbour_shares, svd_space, umap_plane
+
+started = time.time()
+plots.use_book_style()
+sizes = get_profile(profile, n_models=n_models)
+images = data.load(sizes.data, data_dir, size=14)
+print(
+    f"profile {sizes.name}: 2 x {sizes.n_models} nets, {sizes.epochs} epochs"
+)
+
+# %% [markdown]
+# ## The points
+#
+# Chapter 02's two zoos, opened from disk (or grown now, if that chapter has not
+# run). Every net gives one point an epoch. The initial weights are left out:
+# the paper takes a net's samples "for each epoch during training". Nets that
+# diverged, if any, are left out too.
+
+# %%
+zoos = {
+    net: readings.paper_zoo(
+        net, sizes, images, out_dir, seed=seed, device=device
+    )
+    for net in ("A2", "A1")
+}
+points, nets, epochs = {}, {}, {}
+for net, zoo in zoos.items():
+    points[net], nets[net], epochs[net] = readings.snapshots(zoo)
+    print(
+        f"{net}: {points[net].shape[0]:,} points in {points[net].shape[1]:,} "
+        f"dimensions, {int(zoo.runs.diverged.sum())} diverged nets left out"
+    )
+
+# %% [markdown]
+# ## Step by step
+#
+# First the plainest view of a path, with no projection at all: the length of
+# each step from one epoch to the next. Large steps first, small ones later, is
+# the pattern that the next chapter uses to put epochs in order. Where the curve
+# flattens, the steps stop shrinking: what is left is the noise of the batches,
+# and it hides the order.
+
+# %% mystnb={"figure": {"caption": "Distance from each snapshot to the next, one line a net (thin) and the median over the zoo (thick). Where the lines fall, the length of a step tells its epoch; where they are flat, it does not.", "name": "fig-steps"}, "image": {"alt": "Two panels, convolutional and fully connected zoo, with the step length on a logarithmic axis against the epoch; lines fall in early epochs and level off later."}}
+_ = plots.step_lengths(
+    {
+        net: zoo.weights(zoo.select(diverged=False))
+        for net, zoo in zoos.items()
+    }
+)
+
+# %% [markdown]
+# ## The full space in a plane
+#
+# UMAP links every point to its nearest neighbours, here as few as three, and
+# draws a plane in which linked points stay together. Colours are nets and are
+# added afterwards: the projection does not see them.
+
+# %%
+planes = {"full": {net: umap_plane(points[net], seed) for net in zoos}}
+
+# %% mystnb={"figure": {"caption": "UMAP of the full weight space, as the paper's Fig. 4: convolutional zoo left, fully connected zoo right. One colour a net, epochs joined by a line from first (ring) to last (filled).", "name": "fig-umap-full"}, "image": {"alt": "Two scatter plots of points joined to curves, each curve in the colour of one net; most curves are separate strands."}}
+_ = plots.trajectories(
+    {net: (planes["full"][net], nets[net], epochs[net]) for net in zoos}
+)
+
+# %% [markdown]
+# ## The 50 strongest directions
+#
+# The truncated singular value decomposition keeps the 50 directions along which
+# a zoo's points extend most.
+
+# %%
+reduced = {net: svd_space(points[net], 50, seed) for net in zoos}
+planes["SVD 50"] = {
+    net: umap_plane(reduced[net].points, seed) for net in zoos
+}
+for net in zoos:
+    share = reduced[net].explained.sum()
+    print(f"{net}: 50 directions hold {share:.1%} of the zoo's variance")
+
+# %% mystnb={"figure": {"caption": "UMAP of the first 50 singular vectors, as the paper's Fig. 5: convolutional zoo left, fully connected zoo right.", "name": "fig-umap-svd"}, "image": {"alt": "Two scatter plots of points joined to curves, each curve in the colour of one net, drawn from the 50-dimensional reduction."}}
+_ = plots.trajectories(
+    {net: (planes["SVD 50"][net], nets[net], epochs[net]) for net in zoos}
+)
+
+# %% [markdown]
+# ## What the eye sees, in numbers
+#
+# Pictures of thousands of points persuade easily. So, for every point: does its
+# nearest other point belong to the same net, and is it the epoch before or
+# after? In the full space, in its 50-dimensional reduction, and in the planes.
+
+# %%
+spaces = {
+    "full space": points,
+    "SVD 50": {net: reduced[net].points for net in zoos},
+    "plane of the full space": planes["full"],
+    "plane of SVD 50": planes["SVD 50"],
+}
+numbers = {
+    net: {
+        space: neighbour_shares(where[net], nets[net], epochs[net])
+        for space, where in spaces.items()
+    }
+    for net in zoos
+}
+shares = pd.DataFrame(
+    {(net, space): numbers[net][space] for net in zoos for space in spaces}
+).T
+earlier = report.recorded("03_seeing_trajectories").get("numbers", {})
+for column in ("same_net", "next_epoch"):
+    shares[f"{column}, recorded"] = [
+        earlier.get(net, {}).get(space, {}).get(column)
+        for net, space in shares.index
+    ]
+shares.astype(float).round(3)
+
+# %% [markdown]
+# The recorded columns are a run at the paper's scale, 250 nets a zoo on MNIST.
+# The paper prints no numbers for its two figures; what can be compared is its
+# description.
+#
+# - *"Trajectories of nets over epochs ... smooth"*: every strand is one net, and
+#   `same_net` close to 1 says that this is no accident of drawing.
+# - *"FFNN trajectories are more noisy, but recognizable"*: nets are told apart in
+#   both zoos, while `next_epoch` shows how often the order of epochs survives.
+# - *"Larger distances at initial epochs and smaller towards the end"*: measured
+#   without a projection in {numref}`fig-steps`.
+#
+# ## What it means for you
+#
+# If you keep checkpoints of several runs of one architecture, the nearest
+# neighbour of a checkpoint is almost surely from the same run. You need no
+# plane for that, and should not trust one: distances in a UMAP plane, and the
+# gaps between its strands, mean little. Use the plane to look and the space to
+# decide, as the next chapter does.
+#
+# ## Try
+#
+# `papermill 03_seeing_trajectories.ipynb out.ipynb -p seed 1` grows other zoos
+# and lays out other planes. Which of the strands' shapes survive? (None need to:
+# only neighbourhoods do.)
+#
+# ## In this chapter
+#
+# - Nets trained from different seeds follow separate paths, in both zoos.
+# - Steps shrink while a net still learns, then level off at the batches' noise.
+# - Fifty directions of more than a thousand keep the paths apart.
+
+# %%
+source = report.provenance(sizes, seed, device, started)
+path = report.write_results(
+    out_dir, "03_seeing_trajectories", numbers, source
+)
+print(f"numbers: {path.name}, after {source['seconds']:.0f} s")

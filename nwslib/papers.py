@@ -1,0 +1,84 @@
+"""What the papers print, with table and row, and how we read it.
+
+Schuerholt & Borth, "An Investigation of the Weight Space for Version Control of
+Neural Networks": the numbers here are copied from its tables, nothing is computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Table 1, learning setup: the printed words and numbers by net.
+TABLE_1 = {
+    "A1": {
+        "net": "fc - act - fc - act - fc",
+        "activation": "sigmoid",
+        "init": "Kaiming Normal",
+        "optimizer": "SGD on MSE",
+        "learning rate": 0.03,
+        "momentum": 0.9,
+        "weight decay": 0.0003,
+        "batch size": 4,
+    },
+    "A2": {
+        "net": "2 x [conv - max-pool - act] - fc",
+        "activation": "LeakyReLU",
+        "init": "Kaiming Normal",
+        "optimizer": "SGD on MSE",
+        "learning rate": 0.0003,
+        "momentum": 0.9,
+        "weight decay": 0.1,
+        "batch size": 12,
+    },
+}
+
+#: Weights of each net: first rows of Table 3 (A1, the FFNN) and Table 2 (A2, CNN).
+N_WEIGHTS = {"A1": 2160, "A2": 1376}
+
+#: Seeds per zoo (Section 3.1) and the last epoch (Fig. 3).
+N_MODELS, N_EPOCHS = 250, 50
+
+#: Dimensions of the truncated SVD in Tables 2 and 3, after the full space.
+SVD_DIMENSIONS = (500, 100, 50, 25, 10, 5)
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    """One row of Table 2 or 3.
+
+    Attributes
+    ----------
+    purity : float
+        "Cluster Purity".
+    ordered_initial : float
+        "# of ordered initial epochs".
+    ordered_pairs : float
+        "% of ordered epochs", printed as a share.
+    """
+
+    purity: float
+    ordered_initial: float
+    ordered_pairs: float
+
+
+#: Tables 2 (A2) and 3 (A1): net -> space -> row; 0 is the full weight space.
+CLUSTER_TABLES = {
+    "A2": {
+        0: ClusterRow(1.0, 20.184, 0.693),
+        500: ClusterRow(1.0, 21.848, 0.732),
+        100: ClusterRow(1.0, 18.632, 0.689),
+        50: ClusterRow(1.0, 17.728, 0.675),
+        25: ClusterRow(1.0, 15.852, 0.643),
+        10: ClusterRow(0.896, 12.094, 0.568),
+        5: ClusterRow(0.465, 8.175, 0.471),
+    },
+    "A1": {
+        0: ClusterRow(1.0, 4.512, 0.357),
+        500: ClusterRow(1.0, 4.632, 0.339),
+        100: ClusterRow(1.0, 4.532, 0.325),
+        50: ClusterRow(1.0, 4.212, 0.303),
+        25: ClusterRow(1.0, 3.684, 0.273),
+        10: ClusterRow(1.0, 2.916, 0.227),
+        5: ClusterRow(0.843, 2.038, 0.177),
+    },
+}

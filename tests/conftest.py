@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from nwslib.data import ImageSet
+
+
+@pytest.fixture
+def random_images():
+    """Return a function that makes small image sets of noise."""
+
+    def make(train, test=20, *, seed=0, classes=10, channels=1, size=14):
+        generator = torch.Generator().manual_seed(seed)
+
+        def split(n):
+            images = torch.randint(256, (n, channels, size, size), generator=generator)
+            labels = torch.randint(classes, (n,), generator=generator)
+            labels[0] = classes - 1
+            return images.to(torch.uint8), labels
+
+        return ImageSet("noise", *split(train), *split(test))
+
+    return make

@@ -1,0 +1,77 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from nwslib import data, papers
+from nwslib.profiles import PROFILES, get_profile
+
+ROOT = Path(__file__).parent.parent
+COUNTS = ["n_models", "epochs", "n_reading_models"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profile_is_found_by_its_name(name):
+    profile = get_profile(name)
+    assert profile is not None
+    assert profile.name == name
+    assert profile.data in data.NAMES
+
+
+def test_paper_has_the_papers_scale():
+    paper = get_profile("paper")
+    assert (paper.n_models, paper.epochs) == (papers.N_MODELS, papers.N_EPOCHS)
+    assert paper.data == "mnist"
+
+
+def test_quick_needs_no_download():
+    assert get_profile("quick").data == "digits"  # embedded in scikit-learn
+
+
+def test_sizes_grow_from_profile_to_profile():
+    profiles = [get_profile(name) for name in ("quick", "full", "paper")]
+    for count in COUNTS:
+        sizes = [getattr(profile, count) for profile in profiles]
+        assert sizes == sorted(sizes)
+
+
+def test_overrides_replace_and_none_keeps():
+    changed = get_profile("quick", n_models=3, epochs=None, data="fashion")
+    assert changed == replace(PROFILES["quick"], n_models=3, data="fashion")
+    assert (
+        get_profile("quick", **dict.fromkeys([*COUNTS, "data"])) == (PROFILES["quick"])
+    )
+
+
+@pytest.mark.parametrize("name", ["fast", "Quick", "", None])
+def test_unknown_profile(name):
+    message = rf"unknown profile '{name}': choose one of \['quick', 'full', 'paper'\]"
+    with pytest.raises(ValueError, match=message):
+        get_profile(name)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, True, False, 1.5, 5.0, "5", float("nan")])
+def test_counts_are_positive_whole_numbers(count, value):
+    message = f"{count} is {value!r}: give a whole number of at least 1."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        get_profile("quick", **{count: value})
+
+
+@pytest.mark.parametrize("override", ["n_nets", "name", "seed"])
+def test_unknown_override(override):
+    message = f"a profile has no '{override}': override one of .*'data', 'n_models'"
+    with pytest.raises(ValueError, match=message):
+        get_profile("quick", **{override: None})
+
+
+def test_command_line_and_makefile_know_the_same_profiles():
+    assert list(pipeline.PROFILES) == list(PROFILES)
+    assert pipeline.DEFAULT_PROFILE in PROFILES
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (known,) = re.findall(r"filter ([a-z ]+),\$\(PROFILE\)", makefile)
+    assert known.split() == list(PROFILES)
+    (default,) = re.findall(r"^PROFILE \?= (\w+)$", makefile, re.MULTILINE)
+    assert default == pipeline.DEFAULT_PROFILE
