@@ -91,6 +91,9 @@ print(f"{len(vector)} numbers, the first three: {vector[:3]}")
 layout = Layout.of(net)
 torch.equal(layout.flatten(net), vector)
 
+# %% [markdown]
+# Its table, for both of the paper's nets:
+
 # %%
 layouts = {"A1": layout, "A2": Layout.of(A2())}
 pd.DataFrame(
@@ -267,16 +270,19 @@ for width in (2, 10, 50, 250):
     pairs = pdist(torch.stack(drawn))
     expected, spread = expected_distance(wide)
     distances[f"{width} hidden units, {wide.size:,} weights"] = pairs
-    concentration[f"196-{width}-{width}-10"] = {
+    concentration[width] = {
         "weights": wide.size,
         "expected": expected,
         "measured": pairs.mean(),
-        "expected spread / mean": spread / expected,
-        "measured spread / mean": pairs.std() / pairs.mean(),
+        "expected spread": spread / expected,
+        "measured spread": pairs.std() / pairs.mean(),
     }
 
 # %% mystnb={"figure": {"caption": "Distances between 40 freshly initialised nets, for four widths of A1's hidden layers. The distance grows with the number of weights, the spread does not: soon every pair is at one and the same distance.", "name": "fig-concentration"}, "image": {"alt": "Four histograms above each other on one axis; from top to bottom, with more weights, the distances move right and the histogram narrows to a spike."}}
 _ = plots.distance_histograms(distances)
+
+# %% [markdown]
+# In numbers, by width, with the spread as a share of the distance:
 
 # %%
 pd.DataFrame(concentration).T.round(3).astype({"weights": int})
@@ -306,9 +312,9 @@ print(f"one net, longest step of one epoch: {steps.max():.2f}")
 
 # %% [markdown]
 # They do not. Nets that started far apart end far apart; equally good nets are
-# not neighbours. But a net is never far from where it was an epoch ago, and
-# that is what the next chapters live on: the longest step of any net is shorter
-# than the way between the nearest two.
+# not neighbours. But within one run, points do follow each other closely, and
+# that is what the next chapters live on: even the longest step of any net is
+# shorter than the way between the nearest two trained ones.
 #
 # ## One function, many points
 #
@@ -333,30 +339,29 @@ def reordered(
     )
 
 
-copies = torch.stack(
-    [
-        reordered(
-            trained,
-            torch.randperm(10, generator=generator),
-            torch.randperm(10, generator=generator),
-        )
-        for _ in range(300)
-    ]
-)  # [copies, 2160]
-to_copies = (copies - trained).norm(dim=-1)
+# %%
+copy = reordered(
+    trained,
+    torch.randperm(10, generator=generator),
+    torch.randperm(10, generator=generator),
+)
 with torch.no_grad():
-    outputs_of_copy = layout.load(copies[0], other)(pixels)
-difference = (outputs_of_copy - outputs).abs().max().item()
-print(f"largest difference of any output: {difference:.1e}")
+    outputs_of_copy = layout.load(copy, other)(pixels)
+difference = (outputs_of_copy - outputs).abs().max()
 print(f"largest output: {outputs.abs().max():.2f}")
-print(f"distance to the copy: {to_copies[0]:.2f}")
-print(f"points with this function: 10! x 10! = {math.factorial(10) ** 2:,}")
+print(f"largest difference of any output: {difference:.1e}")
+print(f"distance to the copy: {(copy - trained).norm():.2f}")
+print(f"such copies: 10! x 10! = {math.factorial(10) ** 2:,}")
 
 # %% [markdown]
 # The outputs agree to rounding (sums are taken in another order), and the copy
-# lies about as far away as a net from another seed. All distances on one axis:
+# lies about as far away as a net from another seed. Here are all these
+# distances on one axis, with a few hundred more copies.
 
 # %%
+orders = torch.rand(300, 2, 10, generator=generator).argsort(-1)
+copies = torch.stack([reordered(trained, *pair) for pair in orders])
+to_copies = (copies - trained).norm(dim=-1)
 measured = {
     "two nets, before training": initial,
     "two nets, after training": between,
@@ -365,7 +370,7 @@ measured = {
     "one net, from one epoch to the next": steps.numpy(),
 }
 
-# %% mystnb={"figure": {"caption": "Distances in A1's weight space. The first three rows are about the same number, though the nets of the third are one and the same function. Only along one net's path are points close.", "name": "fig-distances"}, "image": {"alt": "Five histograms above each other on one axis. Two nets before training, two nets after training and reordered copies of one net lie close together at the right; one net before and after training lies to the left of two trained nets, single epochs far to the left."}}
+# %% mystnb={"figure": {"caption": "Distances in A1's weight space. Different nets are far apart, before and after training, and so are the points of the third row, although they all are one and the same function. Points are close only along one net's path.", "name": "fig-distances"}, "image": {"alt": "Five histograms above each other on one axis. Two nets before training, two nets after training and reordered copies of one net lie close together at the right; one net before and after training lies to the left of two trained nets, single epochs far to the left."}}
 _ = plots.distance_histograms(measured)
 
 # %% [markdown]
@@ -393,9 +398,10 @@ for layer, unit in units.items():
     print(f"{layer}: {kept[layer]:.2%} of {found.numel():,} found again")
 
 # %% [markdown]
-# Units keep their place. The copies are there, but training never goes
-# to one, so along a path the distance means what one hopes: how far the net has
-# come. Between paths it says only "not the same run", and for that it is sharp.
+# As good as every unit keeps its place. The copies are there, but training does
+# not go to them, so along a path the distance means what one hopes: how far the
+# net has come. Between paths it says only "not the same run", and for that it
+# is sharp.
 #
 # ## What it means for you
 #
@@ -438,7 +444,7 @@ pd.DataFrame(
 # - Compare checkpoints of one layout only, and decide first which kinds count.
 # - Give a distance something to be compared with. For two nets that were
 #   initialised independently, the square root of twice the summed variances is
-#   the natural yardstick: a fine-tuned copy lies far below it.
+#   the natural yardstick: most steps of an epoch, above, are small beside it.
 # - Never read a large distance as a difference in behaviour. Reordered units are
 #   enough to cause one.
 #
@@ -460,8 +466,8 @@ pd.DataFrame(
 #   distance that can be computed before drawing them.
 # - Training from different seeds gives equally good nets that stay far apart,
 #   and reordering a net's units gives the same function as far away.
-# - A net's own path is made of steps shorter than the way to any other net, and
-#   no unit changes places on it.
+# - A net's own path is made of shorter steps than those between nets, and its
+#   hidden units keep their places on it. So snapshots can be told apart.
 
 # %%
 numbers = {

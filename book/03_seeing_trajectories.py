@@ -47,7 +47,8 @@ plots.use_book_style()
 sizes = get_profile(profile, n_models=n_models)
 images = data.load(sizes.data, data_dir, size=14)
 print(
-    f"profile {sizes.name}: 2 x {sizes.n_models} nets, {sizes.epochs} epochs"
+    f"profile {sizes.name}: 2 x {sizes.n_models} nets, "
+    f"{sizes.epochs} epochs"
 )
 
 # %% [markdown]
@@ -68,9 +69,10 @@ zoos = {
 points, nets, epochs = {}, {}, {}
 for net, zoo in zoos.items():
     points[net], nets[net], epochs[net] = readings.snapshots(zoo)
+    n, dimensions = points[net].shape
     print(
-        f"{net}: {points[net].shape[0]:,} points in {points[net].shape[1]:,} "
-        f"dimensions, {int(zoo.runs.diverged.sum())} diverged nets left out"
+        f"{net}: {n:,} points in {dimensions:,} dimensions, "
+        f"{int(zoo.runs.diverged.sum())} diverged nets left out"
     )
 
 # %% [markdown]
@@ -101,9 +103,10 @@ _ = plots.step_lengths(
 planes = {"full": {net: umap_plane(points[net], seed) for net in zoos}}
 
 # %% mystnb={"figure": {"caption": "UMAP of the full weight space, as the paper's Fig. 4: convolutional zoo left, fully connected zoo right. One colour a net, epochs joined by a line from first (ring) to last (filled).", "name": "fig-umap-full"}, "image": {"alt": "Two scatter plots of points joined to curves, each curve in the colour of one net; most curves are separate strands."}}
-_ = plots.trajectories(
+figure = plots.trajectories(
     {net: (planes["full"][net], nets[net], epochs[net]) for net in zoos}
 )
+figure.savefig(f"{out_dir}/trajectories.svg", metadata={"Date": None})
 
 # %% [markdown]
 # ## The 50 strongest directions

@@ -41,7 +41,7 @@ PROFILES = {
 }
 
 
-def get_profile(name: str, **overrides: object) -> Profile:
+def get_profile(name: str, /, **overrides: object) -> Profile:
     """Look a profile up and apply a chapter's overrides.
 
     Parameters

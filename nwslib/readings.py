@@ -159,11 +159,16 @@ def paper_zoo(
     device : str
     readings : dict
         The reading of each net.
+
+    Raises
+    ------
+    ValueError
+        For an unknown net, or images that do not fit it.
     """
-    reading = readings[net]
+    architecture, reading = get_net(net), readings[net]
     return grow(
         Path(out_dir) / "zoos",
-        get_net(net),
+        architecture,
         reading.recipes(profile.n_models, seed),
         images,
         reading.schedule(profile.epochs),

@@ -139,6 +139,7 @@ def umap_plane(points: ArrayLike, seed: int = 0) -> NDArray:
     with warnings.catch_warnings():
         # three neighbours leave the graph in pieces, which is what we look at
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is absent
         import umap
 
         return umap.UMAP(

@@ -35,8 +35,9 @@ def test_cluster_rows_are_in_the_measures_ranges(net):
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_small_spaces_lose_what_the_text_says_they_lose(net):
-    # "reducing dimensionality ...": a slip in copying a row would show here
+def test_no_score_rises_as_dimensions_fall(net):
+    # as printed ("below, both purity as well as ordering decline"): rows that
+    # changed places in copying would show here
     rows = list(papers.CLUSTER_TABLES[net].values())[1:]
     for measure in ("purity", "ordered_initial", "ordered_pairs"):
         printed = [getattr(row, measure) for row in rows]

@@ -15,7 +15,6 @@ COUNTS = ["n_models", "epochs", "n_reading_models"]
 @pytest.mark.parametrize("name", PROFILES)
 def test_profile_is_found_by_its_name(name):
     profile = get_profile(name)
-    assert profile is not None
     assert profile.name == name
     assert profile.data in data.NAMES
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nwslib import data, sampling
 from nwslib.nets import get_net
@@ -21,6 +22,15 @@ RECIPES = {
 }
 SCHEDULE = Schedule(epochs=2, batch_size=12)
 both_nets = pytest.mark.parametrize("net", ["A1", "A2"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Steps this small spend a second thread's time on waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nwslib.clustering import cut, single_linkage
-from nwslib.trajectory import epoch_order, order
+from nwslib.clustering import cut, purity, single_linkage
+from nwslib.trajectory import assign, epoch_order, order
+
+#: Snapshots of one net with many equal distances: (distance, epoch) of each.
+TIED_SAMPLES = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 20)),
+    min_size=2,
+    max_size=6,
+    unique_by=lambda sample: sample[1],
+)
 
 
-def reference(distances, epochs):
-    """Both measures, averaged over every order that decreasing distance allows."""
+def allowed(distances, epochs):
+    """Both measures in every order that decreasing distance allows."""
     expected = sorted(epochs)
     initial, pairs = [], []
     for chosen in itertools.permutations(range(len(epochs))):
@@ -23,24 +31,36 @@ def reference(distances, epochs):
         initial.append((right + [False]).index(False))
         steps = set(itertools.pairwise(expected))
         pairs.append(np.mean([step in steps for step in itertools.pairwise(found)]))
-    return np.mean(initial), np.mean(pairs)
+    return initial, pairs
 
 
 @settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 3), st.integers(0, 20)),
-        min_size=2,
-        max_size=6,
-        unique_by=lambda sample: sample[1],
-    )
-)
+@given(TIED_SAMPLES)
 def test_measures_are_expectations_over_tied_orders(samples):
     distances, epochs = zip(*samples, strict=True)
     measured = order(distances, epochs)
-    assert (measured.initial, measured.pairs) == pytest.approx(
-        reference(distances, epochs)
-    )
+    initial, pairs = allowed(distances, epochs)
+    assert measured.initial == pytest.approx(np.mean(initial))
+    assert measured.pairs == pytest.approx(np.mean(pairs))
+
+
+@settings(deadline=None)
+@given(TIED_SAMPLES)
+def test_forward_puts_ties_in_the_order_of_epochs(samples):
+    distances, epochs = zip(*samples, strict=True)
+    measured = order(distances, epochs, ties="forward")
+    # the same without ties: among equals, earlier epochs a little further away
+    untied = [d - epoch / 100 for d, epoch in samples]
+    assert measured == order(untied, epochs)
+    initial, pairs = allowed(distances, epochs)
+    assert measured.initial == max(initial)
+    assert min(abs(measured.pairs - possible) for possible in pairs) < 1e-12
+
+
+def test_forward_does_not_always_give_more_pairs():
+    # 1 and 3 tied, then 2: in the order 1 3 2 no epoch precedes the next.
+    assert order([2, 2, 1], [1, 3, 2], ties="forward").pairs == 0
+    assert order([2, 2, 1], [1, 3, 2]).pairs == pytest.approx(1 / 4)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +145,89 @@ def test_order_refuses(distances, epochs, message):
         order(distances, epochs)
 
 
+@pytest.mark.parametrize("ties", ["backward", "", None])
+def test_unknown_ties(ties):
+    message = f"unknown ties '{ties}': choose expected or forward"
+    with pytest.raises(ValueError, match=message):
+        order([1, 2], [0, 1], ties=ties)
+    Z = single_linkage(np.eye(3))
+    with pytest.raises(ValueError, match=message):
+        epoch_order(Z, cut(Z, 1), [0, 0, 0], [0, 1, 2], ties=ties)
+
+
 def test_epoch_order_refuses_other_lengths():
     Z = single_linkage(np.eye(3))
     with pytest.raises(ValueError, match="Z has 3 points, but there are 3 labels, 2"):
         epoch_order(Z, cut(Z, 1), [0, 0], [0, 1, 2])
+
+
+# --- the whole comparison ---------------------------------------------------
+
+
+@pytest.fixture
+def strands():
+    """Three nets that come to rest far apart: points, nets, epochs, shuffled."""
+    rng = np.random.default_rng(0)
+    nets, epochs = np.divmod(rng.permutation(24), 8)
+    points = rng.normal(scale=0.01, size=(24, 5))
+    points[:, 0] += 100 * nets - 0.5**epochs * 20
+    return points, nets + 7, epochs
+
+
+def test_assign_does_the_steps_one_by_one(strands):
+    points, nets, epochs = strands
+    found = assign(points, nets, epochs)
+    Z = single_linkage(points)
+    np.testing.assert_array_equal(found.Z, Z)
+    np.testing.assert_array_equal(found.labels, cut(Z, 3))
+    np.testing.assert_array_equal(found.purity.share, purity(found.labels, nets).share)
+    for order_, ties in ((found.order, "expected"), (found.order_forward, "forward")):
+        expected = epoch_order(Z, found.labels, nets, epochs, ties)
+        assert order_.clusters.equals(expected.clusters)
+
+
+def test_scores_by_hand():
+    # A net that halves its steps from 0 on, 0 8 12 14 15, and one of two points.
+    points = np.array([0, 8, 12, 14, 15, 100, 103.0])[:, None]
+    nets, epochs = np.array([0, 0, 0, 0, 0, 1, 1]), np.array([0, 1, 2, 3, 4, 0, 1])
+    # Joined at 8 4 2 1 1 and 3 3: either order of the last two is as likely.
+    assert assign(points, nets, epochs).scores() == pytest.approx(
+        {
+            "purity": 1.0,
+            "ordered_initial": ((3 + 1 / 2 + 1 / 2) + 1) / 2,
+            "ordered_pairs": ((2 + 1 / 2 + 1 / 2) / 4 + 1 / 2) / 2,
+            "ordered_initial_forward": (5 + 2) / 2,
+            "ordered_pairs_forward": 1.0,
+        }
+    )
+
+
+def test_a_stranger_costs_purity():
+    # Net 1's first snapshot lies with net 0; its second stands alone.
+    points = np.array([0.0, 1.0, 2.0, 2.5, 90.0])[:, None]
+    scores = assign(points, [0, 0, 0, 1, 1], [0, 1, 2, 0, 1]).scores()
+    assert scores["purity"] == pytest.approx((3 / 4 + 1) / 2)
+
+
+def test_order_of_the_snapshots_does_not_change_scores(strands):
+    points, nets, epochs = strands
+    turned = assign(points[::-1], nets[::-1], epochs[::-1]).scores()
+    assert turned == pytest.approx(assign(points, nets, epochs).scores())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nets": [0, 0, 1]}, "4 labels do not match 3 nets"),
+        ({"nets": [0, 1, 2, 3, 4]}, "cannot cut 4 points into 5 clusters"),
+        ({"epochs": [0, 1]}, "Z has 4 points, .* and 2 epochs: pass one of each"),
+        ({"epochs": [0, 0, 0, 1]}, "epoch 0 occurs twice"),
+        ({"points": np.full((4, 2), np.nan)}, "4 of 4 points hold NaN.*: drop diverg"),
+        ({"points": np.ones((1, 2))}, r"1 point\(s\) have no distances"),
+    ],
+)
+def test_assign_refuses(change, message):
+    points = np.array([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 2.0]])
+    arguments = {"points": points, "nets": [0, 0, 1, 1], "epochs": [0, 1, 0, 1]}
+    with pytest.raises(ValueError, match=message):
+        assign(**arguments | change)

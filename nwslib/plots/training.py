@@ -65,7 +65,7 @@ def training_curves(histories: Mapping[str, DataFrame]) -> Figure:
                 ax.fill_between(mid.index, low, high, color=colour, alpha=0.25, lw=0)
             ax.set_ylabel(measure)
         column[0].set(title=title_of(zoo), ylim=(0, 1))
-        column[1].set(xlabel="epoch", ylim=(0, None))
+        column[1].set(xlabel="epoch", yscale="log")
         column[1].xaxis.set_major_locator(round_ticks(integer=True))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=2)

@@ -1,0 +1,225 @@
+import json
+import math
+import shutil
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from nwslib import report
+from nwslib.profiles import get_profile
+from nwslib.report import (
+    check_parameters,
+    provenance,
+    recorded,
+    side_by_side,
+    verdict,
+    write_results,
+)
+
+KNOWN = "profile seed n_models"
+#: A notebook's namespace in the cell after the parameters.
+CELLS = {"In": ["", "profile = ...", "check_parameters(...)"], "Out": {}}
+PARAMETERS = {"profile": "quick", "seed": 0, "n_models": None}
+
+
+# --- misspelt parameters ----------------------------------------------------
+
+
+def test_known_parameters_pass():
+    check_parameters(CELLS | PARAMETERS, KNOWN)
+
+
+@pytest.mark.parametrize("value", ["x", 5, 0.5, True, [1], {"a": 1}, (1,), None])
+def test_misspelt_parameter_is_named(value):
+    given = CELLS | PARAMETERS | {"n_modles": value}
+    message = "unknown parameter 'n_modles': this chapter takes .*'seed', 'n_models'"
+    with pytest.raises(ValueError, match=message):
+        check_parameters(given, KNOWN)
+
+
+def test_what_is_no_parameter_passes():
+    others = {"_private": 1, "report": report, "check": check_parameters}
+    check_parameters(CELLS | PARAMETERS | others, KNOWN)
+
+
+def test_injected_parameters_are_checked_too():
+    given = CELLS | PARAMETERS | {"sede": 1}
+    given["In"] = [*CELLS["In"], "# injected"]
+    with pytest.raises(ValueError, match="unknown parameter 'sede'"):
+        check_parameters(given, KNOWN)
+
+
+def test_rerun_by_hand_leaves_the_readers_variables_alone():
+    given = CELLS | PARAMETERS | {"my_own": 1}
+    given["In"] = [""] + ["a cell"] * 4
+    check_parameters(given, KNOWN)
+
+
+# --- provenance -------------------------------------------------------------
+
+
+def test_provenance_is_plain_json_and_complete():
+    source = provenance(get_profile("quick"), 3, "cpu", time.time() - 2)
+    assert json.loads(json.dumps(source, allow_nan=False)) == source
+    assert source["profile"] == {
+        "name": "quick",
+        "data": "digits",
+        "n_models": get_profile("quick").n_models,
+        "epochs": get_profile("quick").epochs,
+        "n_reading_models": get_profile("quick").n_reading_models,
+    }
+    assert (source["seed"], source["device"]) == (3, "cpu")
+    assert source["packages"]["torch"] == metadata.version("torch")
+    assert source["packages"]["umap-learn"] == metadata.version("umap-learn")
+    assert 2 <= source["seconds"] < 60
+
+
+def test_provenance_names_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    source = provenance(get_profile("quick"), 0, "cuda:1", time.time())
+    assert source["device"] == "GPU cuda:1"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout that report.py seems to lie in; runs git there."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)  # as set inside a git hook
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    module = tmp_path / "report.py"
+    module.write_text("one")
+    monkeypatch.setattr(report, "__file__", str(module))
+
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        return subprocess.run(
+            ["git", *who, *words],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    return git
+
+
+def commit_of_a_run():
+    return provenance(get_profile("quick"), 0, "cpu", time.time())["commit"]
+
+
+def test_provenance_names_the_commit_and_marks_edits(checkout):
+    checkout("init", "--quiet")
+    checkout("add", ".")
+    checkout("commit", "--quiet", "--message", "first")
+    head = checkout("rev-parse", "HEAD")
+    assert commit_of_a_run() == head[:12]
+    Path(report.__file__).write_text("two")
+    assert commit_of_a_run() == f"{head[:12]}-dirty"
+
+
+def test_provenance_outside_git_has_no_commit(checkout):
+    assert commit_of_a_run() is None
+
+
+def test_provenance_without_git_has_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit_of_a_run() is None
+
+
+# --- results files ----------------------------------------------------------
+
+SOURCE = {"profile": {"name": "paper"}, "seed": 0}
+NUMBERS = {"A1": {"purity": 1.0, "ordered_pairs": None}, "spaces": [0, 500]}
+
+
+def test_written_results_are_read_back(tmp_path):
+    path = write_results(tmp_path / "out", "04_versioning", NUMBERS, SOURCE)
+    assert path == tmp_path / "out" / "results" / "04_versioning-paper.json"
+    found = recorded("04_versioning", tmp_path / "out" / "results")
+    assert found == {"numbers": NUMBERS, "provenance": SOURCE}
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_results_of_profiles_lie_side_by_side(tmp_path):
+    write_results(tmp_path, "01_x", {"n": 1}, SOURCE)
+    write_results(tmp_path, "01_x", {"n": 2}, {"profile": {"name": "quick"}})
+    folder = tmp_path / "results"
+    assert recorded("01_x", folder)["numbers"] == {"n": 1}
+    assert recorded("01_x", folder, profile="quick")["numbers"] == {"n": 2}
+
+
+def test_nothing_recorded(tmp_path):
+    assert recorded("01_x", tmp_path) == {}
+    assert recorded("01_x", tmp_path / "absent") == {}
+
+
+def test_killed_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_results(tmp_path, "01_x", {"n": 1}, SOURCE)
+
+    def half(self, text, encoding):
+        self.write_bytes(text[:10].encode())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path, "01_x", {"n": 2}, SOURCE)
+    assert recorded("01_x", path.parent)["numbers"] == {"n": 1}
+
+
+def test_numbers_that_are_no_json_leave_the_old_file(tmp_path):
+    path = write_results(tmp_path, "01_x", {"n": 1}, SOURCE)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_results(tmp_path, "01_x", {"n": torch.zeros(1)}, SOURCE)
+    assert recorded("01_x", path.parent)["numbers"] == {"n": 1}
+
+
+# --- side by side -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paper", "ours", "word"),
+    [
+        (0.7, 0.7, "agrees"),
+        (0.5, 0.75, "agrees"),  # the tolerance itself still agrees
+        (0.5, 0.25, "agrees"),
+        (0.5, 0.76, "differs"),
+        (0.5, 0.24, "differs"),
+        (0.5, math.inf, "differs"),
+        (0.5, math.nan, "no run"),
+        (0.5, None, "no run"),
+    ],
+)
+def test_verdict(paper, ours, word):
+    assert verdict(paper, ours, tolerance=0.25) == word
+
+
+PAPER = {"purity": 1.0, "ordered": 20.0}
+
+
+def test_verdict_is_on_the_recorded_run():
+    table = side_by_side(
+        PAPER, {"purity": 0.5, "ordered": 19.5}, {"purity": 1.0, "ordered": 3.0}, 0.5
+    )
+    assert table.index.tolist() == ["purity", "ordered"]
+    assert list(table) == ["paper", "recorded", "this run", "verdict"]
+    assert table.loc["ordered"].tolist() == [20.0, 19.5, 3.0, "agrees"]
+    strict = side_by_side(PAPER, {"purity": 0.5}, {"purity": 1.0}, 0.1)
+    assert strict["verdict"].tolist() == ["differs", "no run"]
+
+
+def test_without_a_recorded_run_the_verdict_is_on_this_one():
+    table = side_by_side(PAPER, {}, {"purity": 1.0, "ordered": 3.0, "other": 1.0}, 0.5)
+    assert table["verdict"].tolist() == ["agrees", "differs"]
+    assert table["recorded"].isna().all()
+
+
+def test_without_any_run_the_paper_stands_alone():
+    table = side_by_side(PAPER, {}, {}, 0.5)
+    assert table["paper"].tolist() == [1.0, 20.0]
+    assert table["verdict"].tolist() == ["no run", "no run"]
