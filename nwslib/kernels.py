@@ -1,6 +1,6 @@
 """A compiled CPU kernel that trains A2, one model at a time in first-level cache.
 
-The general path of :mod:`nwslib.train` runs any module under ``vmap``. A2's
+The general path of :mod:`nwslib.stacked` runs any module under ``vmap``. A2's
 convolutions are so small that a library call costs more than its arithmetic, so
 on the CPU this kernel takes over: same mathematics, same order of batches, each
 thread carrying one model through a whole epoch. ``tests/test_kernels.py`` holds it
@@ -140,7 +140,7 @@ def _backward(image, w2, w3, hidden, won1, code, won2, dout, dhidden, g1, g2, g3
 
 @_jit
 def _update(w, g, m, v, adam, hyper, t):
-    """Optimizer step number t on flat arrays; same formula as ``train._update``."""
+    """Optimizer step number t on flat arrays; same formula as ``stacked._update``."""
     lr, momentum, gain, l2, shrink, beta2, gain2, eps = (
         np.float32(hyper[0]), np.float32(hyper[1]), np.float32(hyper[2]),
         np.float32(hyper[3]), np.float32(hyper[4]), np.float32(hyper[5]),
@@ -235,7 +235,7 @@ def _evaluate(weights, pixels, labels, gain, shift, sums):
 
 
 class A2Kernel:
-    """Many A2 nets in training: the CPU twin of ``train.StackedNets``.
+    """Many A2 nets in training: the CPU twin of ``stacked.StackedNets``.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ class A2Kernel:
     batch_size : int
     scale : float
         The objective is ``scale`` times the sum over the batch of each sample's
-        mean squared error, as in :class:`nwslib.train.Loss`.
+        mean squared error, as in :class:`nwslib.recipe.Loss`.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class Reading:
         For seed 0; :meth:`recipes` gives the others.
     batch_size : int
     loss : str
-        A key of :data:`nwslib.train.LOSSES`.
+        A key of :data:`nwslib.recipe.LOSSES`.
     standardise : bool
         Whether inputs have mean 0 and deviation 1.
     """

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import torch
 
 from nwslib import data, sampling
 from nwslib.nets import get_net
+from nwslib.recipe import Recipe, Schedule
 from nwslib.sampling import grow
-from nwslib.train import Recipe, Schedule, train_stack
+from nwslib.train import train_stack
 from nwslib.zoo import Zoo, ZooWriter, verify
+
+ROOT = Path(__file__).parent.parent
 
 #: Settings that train both nets a little in a few milliseconds.
 RECIPES = {
@@ -181,7 +185,7 @@ t.grown(sys.argv[1], "A2", images)
 def test_killed_process_loses_only_its_stack(digits, tmp_path):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path / "killed"],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )
@@ -223,7 +227,7 @@ def test_zoo_in_work_is_left_alone(digits, tmp_path, monkeypatch):
 # --- one folder for all that determines the weights -------------------------
 
 
-def test_whatever_changes_the_zoo_changes_its_folder(digits, tmp_path, monkeypatch):
+def test_whatever_changes_the_zoo_changes_its_folder(digits, tmp_path):
     first, *others = RECIPES["A1"]
     brighter = digits.train_images.clone()
     brighter[0, 0, 0, 0] += 1
@@ -253,11 +257,29 @@ def test_whatever_changes_the_zoo_changes_its_folder(digits, tmp_path, monkeypat
             )
         ),
     ]
-    changed = tmp_path / "nets.py"
-    changed.write_text(Path(sampling.nets.__file__).read_text("utf-8") + "# edited\n")
-    monkeypatch.setattr(sampling.nets, "__file__", str(changed))
-    zoos.append(grown(tmp_path, "A1", digits))
     assert len({zoo.path for zoo in zoos}) == len(zoos)
+
+
+def test_training_code_is_part_of_a_zoos_name(digits, tmp_path, monkeypatch):
+    used = "import sys, nwslib.train, nwslib.kernels; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", used],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    modules = [name.removeprefix("nwslib.") for name in loaded if "nwslib." in name]
+    assert {"data", "nets", "flatten", "train", "kernels"} <= set(modules)
+    library = tmp_path / "nwslib"
+    shutil.copytree(ROOT / "nwslib", library)
+    monkeypatch.setattr(sampling, "__file__", str(library / "sampling.py"))
+    paths = {grown(tmp_path / "zoos", "A1", digits).path}
+    for name in modules:
+        with (library / f"{name}.py").open("a") as file:
+            file.write("# edited\n")
+        paths.add(grown(tmp_path / "zoos", "A1", digits).path)
+    assert len(paths) == 1 + len(modules)
 
 
 # --- refused before anything is written -------------------------------------

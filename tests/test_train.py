@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nwslib import train
+from nwslib import stacked, train
 from nwslib.flatten import Layout
 from nwslib.nets import A1, NetSpec, get_net
+from nwslib.recipe import LOSSES
 from nwslib.train import Recipe, Schedule, train_stack
 
 #: Everything that can train a net without a C++ compiler.
@@ -105,7 +106,7 @@ def test_steps_equal_torch_optim(net, engine, random_images):
     [
         (*case, loss)
         for case in ENGINES
-        for loss in train.LOSSES
+        for loss in LOSSES
         # the kernel refuses it, see test_requests_that_cannot_be_trained
         if (case[1], loss) != ("kernel", "cross-entropy")
     ],
@@ -287,7 +288,7 @@ def test_auto_takes_the_kernel_for_a2(random_images):
 @pytest.mark.parametrize(("epochs", "compiles"), [(1, False), (10**5, True)])
 def test_auto_compiles_where_that_pays(epochs, compiles, random_images, monkeypatch):
     calls = []
-    monkeypatch.setattr(train, "_compiled", lambda step: calls.append(step) or step)
+    monkeypatch.setattr(stacked, "_compiled", lambda step: calls.append(step) or step)
     schedule = Schedule(epochs, 4, snapshots=(0,))
     train.build_stack(get_net("A1"), MIXED, random_images(12), schedule)
     assert bool(calls) is compiles
