@@ -53,8 +53,8 @@ def get_profile(name: str, /, **overrides: object) -> Profile:
     Raises
     ------
     ValueError
-        For an unknown profile or attribute, or a count that is not a positive
-        whole number.
+        For an unknown profile or attribute, or a count that is not a whole
+        number of at least 2.
     """
     if name not in PROFILES:
         raise ValueError(f"unknown profile '{name}': choose one of {list(PROFILES)}.")
@@ -66,9 +66,10 @@ def get_profile(name: str, /, **overrides: object) -> Profile:
                 f"{[k for k in Profile.__dataclass_fields__ if k != 'name']}."
             )
         if isinstance(getattr(profile, key), int) and value is not None:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 2:
                 raise ValueError(
-                    f"{key} is {value!r}: give a whole number of at least 1."
+                    f"{key} is {value!r}: give a whole number of at least 2, for one "
+                    "has nothing to be compared with."
                 )
     return replace(
         profile, **{key: value for key, value in overrides.items() if value is not None}

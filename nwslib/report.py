@@ -98,7 +98,7 @@ def provenance(profile: Profile, seed: int, device: str, started: float) -> dict
 def write_results(
     out_dir: str | Path, chapter: str, numbers: dict, source: dict
 ) -> Path:
-    """Write a chapter's numbers and their provenance.
+    """Write a chapter's numbers and their provenance; NaN becomes null.
 
     Returns
     -------
@@ -107,7 +107,8 @@ def write_results(
     """
     path = Path(out_dir) / "results" / f"{chapter}-{source['profile']['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"numbers": numbers, "provenance": source}, indent=1)
+    content = _without_nan({"numbers": numbers, "provenance": source})
+    text = json.dumps(content, indent=1, allow_nan=False)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(text + "\n", "utf-8")
     unfinished.replace(path)
@@ -161,6 +162,15 @@ def side_by_side(
         rows.append((name, printed, theirs, ours, verdict(printed, judged, tolerance)))
     columns = ["quantity", "paper", "recorded", "this run", "verdict"]
     return pd.DataFrame(rows, columns=columns).set_index("quantity")
+
+
+def _without_nan(value: object) -> object:
+    """The same nested value with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _commit() -> str | None:

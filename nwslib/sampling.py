@@ -66,7 +66,7 @@ def grow(
     """
     if stack_size < 1:
         raise ValueError(f"stack_size is {stack_size}: give at least 1.")
-    train.check_request(net, recipes, images, schedule)
+    train.check_request(net, recipes, images, schedule, device)
     spec = _spec(net, recipes, images, schedule)
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     path = Path(folder) / f"{net.name}-{digest[:12]}"
@@ -110,6 +110,7 @@ def _spec(
         code.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return {
         "net": net.name,
+        "module": repr(net.build()),
         "data": images.name,
         "pixels": pixels.hexdigest(),
         "schedule": {**asdict(schedule), "snapshots": list(schedule.snapshots)},

@@ -208,6 +208,13 @@ def check_request(
     """Raise :func:`train_stack`'s errors, before anything takes time."""
     if not recipes:
         raise ValueError("no recipes: give at least one model to train.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown, or not built in
+        raise ValueError(
+            f"device '{device}' is not available here: choose 'cpu', or one that "
+            "this machine and its build of torch have."
+        ) from error
     expected = (net.channels, net.image_size, net.image_size)
     given = tuple(images.train_images.shape[1:])
     if given != expected:

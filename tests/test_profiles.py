@@ -52,9 +52,9 @@ def test_unknown_profile(name):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("value", [0, -1, True, False, 1.5, 5.0, "5", float("nan")])
-def test_counts_are_positive_whole_numbers(count, value):
-    message = f"{count} is {value!r}: give a whole number of at least 1."
+@pytest.mark.parametrize("value", [0, -1, 1, True, False, 1.5, 5.0, "5", float("nan")])
+def test_counts_are_whole_numbers_that_leave_something_to_compare(count, value):
+    message = f"{count} is {value!r}: give a whole number of at least 2"
     with pytest.raises(ValueError, match=re.escape(message)):
         get_profile("quick", **{count: value})
 

@@ -223,3 +223,13 @@ def test_without_any_run_the_paper_stands_alone():
     table = side_by_side(PAPER, {}, {}, 0.5)
     assert table["paper"].tolist() == [1.0, 20.0]
     assert table["verdict"].tolist() == ["no run", "no run"]
+
+
+def test_nan_is_written_as_null(tmp_path):
+    numbers = {"a": math.nan, "b": [1.0, {"c": math.nan}]}
+    source = {"profile": {"name": "paper"}}
+    path = report.write_results(tmp_path, "09_x", numbers, source)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["numbers"] == {
+        "a": None,
+        "b": [1.0, {"c": None}],
+    }

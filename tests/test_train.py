@@ -418,6 +418,8 @@ class Normed(A1):
         ({"classes": 11}, "A1 has 10 outputs, 'noise' has 11 classes: choose a set"),
         ({"engine": "jit"}, "unknown engine 'jit': choose auto, kernel, compile or"),
         ({"engine": "kernel"}, "the kernel trains A2 with a squared error on the CPU"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not available here: choose 'cpu'"),
+        ({"device": "gpu"}, "device 'gpu' is not available here: choose 'cpu'"),
         (
             {
                 "net": get_net("A2"),
