@@ -56,7 +56,7 @@ class StackedNets:
         self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
         self._hyper, self._adam = hyper, adam
         self._batch_size = batch_size
-        any_adam = bool(adam.any())
+        self._any_adam = any_adam = bool(adam.any())
         # [models, 1] columns, so that they broadcast over weights
         columns = tuple(hyper.float().unsqueeze(-1).unbind(1))
 
@@ -70,13 +70,13 @@ class StackedNets:
             hits = (outputs.argmax(-1) == labels).sum()
             return loss.scale(len(labels), classes) * total, (total, hits)
 
-        def step(weights, first, second, sums, images, labels, index, fix1, fix2):
+        def step(weights, first, second, sums, images, labels, index, fixes):
             batch = images[index].float()  # [models, batch, channels, height, width]
             gradient, (total, hits) = vmap(grad(objective, has_aux=True))(
                 weights, batch, labels[index]
             )
             weights, first, second = _update(
-                weights, gradient, first, second, columns, fix1, fix2,
+                weights, gradient, first, second, columns, fixes,
                 adam[:, None] if any_adam else None,
             )  # fmt: skip
             return weights, first, second, sums + torch.stack([total, hits], -1)
@@ -104,12 +104,22 @@ class StackedNets:
         # float32 counts hits exactly up to 2^24 samples an epoch
         sums = torch.zeros(models, 2, device=device)
         state = (self.weights, self._first, self._second, sums)
-        for number, index in enumerate(order, start=step0 + 1):
-            fix1 = (1 - self._hyper[:, 1:2] ** number).float()  # [models, 1]
-            fix2 = (1 - self._hyper[:, 5:6] ** number).float()
-            state = self._step(*state, images, labels, index, fix1, fix2)
+        fixes = self._bias_corrections(step0, len(order))
+        for index, fix in zip(order, fixes, strict=True):
+            state = self._step(*state, images, labels, index, fix)
         self.weights, self._first, self._second, sums = state
         return sums.double().cpu()
+
+    def _bias_corrections(self, step0: int, steps: int) -> Sequence[Tensor | None]:
+        """Adam's divisors of both moments, [steps, 2, models, 1]; None without Adam.
+
+        All at once, because small operations in between would cost as much as steps.
+        """
+        if not self._any_adam:
+            return [None] * steps
+        numbers = torch.arange(step0 + 1, step0 + steps + 1, device=self._hyper.device)
+        decays = self._hyper[:, [1, 5]].T.unsqueeze(-1)  # [2, models, 1]
+        return (1 - decays ** numbers[:, None, None, None]).float()
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -120,13 +130,14 @@ class StackedNets:
         return sums
 
 
-def _update(weights, gradient, first, second, columns, fix1, fix2, adam):
+def _update(weights, gradient, first, second, columns, fixes, adam):
     """SGD, Adam and AdamW as one formula with per-model coefficients.
 
     first = momentum * first + gain * gradient, with gain 1 in SGD and
     1 - momentum in Adam; Adam's rows then move by the bias-corrected first over
-    the root of the second moment. ``adam`` [models, 1] says which rows, None that
-    there are none. All else is [models, weights] or [models, 1].
+    the root of the second moment, both divided by ``fixes`` [2, models, 1].
+    ``adam`` [models, 1] says which rows, None that there are none. All else is
+    [models, weights] or [models, 1].
     """
     lr, momentum, gain, l2, shrink, beta2, gain2, eps = columns
     gradient = gradient + l2 * weights
@@ -134,7 +145,7 @@ def _update(weights, gradient, first, second, columns, fix1, fix2, adam):
     move = first
     if adam is not None:
         second = beta2 * second + gain2 * gradient.square()
-        scaled = (first / fix1) / ((second / fix2).sqrt() + eps)
+        scaled = (first / fixes[0]) / ((second / fixes[1]).sqrt() + eps)
         move = torch.where(adam, scaled, first)
     return shrink * weights - lr * move, first, second
 
