@@ -15,7 +15,7 @@ $(error unknown PROFILE '$(PROFILE)': choose quick, full or paper)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench lint pair clean
+.PHONY: help book test bench lint pair record clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -36,6 +36,9 @@ lint: $(INSTALLED)  ## check style, format, and the notebooks against their sour
 
 pair: $(INSTALLED)  ## write every chapter's notebook from its .py
 	$(BIN)/python book/pipeline.py pair
+
+record:  ## keep the numbers of a paper-scale run in book/results
+	cp _build/out/results/*-paper.json book/results/
 
 clean:  ## remove what was built: pages, cached outputs, zoos
 	rm -rf _build

@@ -8,8 +8,10 @@
 # almost every snapshot with its own net, in both zoos, and still does so after
 # the space is cut down to a few dozen dimensions. Into epochs: only partly. The
 # first epochs, where steps are long, come out in order; later ones are mixed
-# up by the noise of the batches. How good the order looks also depends on a
-# detail that the paper does not mention: what to do with ties.
+# up by the noise of the batches. And the order is less good than it looks in
+# print: our zoos come close to the printed numbers if snapshots at equal
+# distance are left as they lie in the file, in the order of their epochs. That
+# rule knows part of the answer; a fair one finds clearly less.
 #
 # ## What the paper did
 #
@@ -93,20 +95,25 @@ print(f"clusters of one net only: {(pure.share == 1).sum()}")
 # %% [markdown]
 # A snapshot's distance is the height at which it first merges: under single
 # linkage, the distance to its nearest neighbour. Two snapshots that are each
-# other's nearest neighbours therefore always tie. A sort that keeps tied
-# snapshots as it found them would hand back the order of the file, that is, of
-# the epochs: it would know the answer. We count ties at their expected value
-# over all orders, and show beside it what the favourable order would give.
+# other's nearest neighbours therefore always tie, and in a noisy zoo many
+# snapshots do. What then? The paper does not say. A stable sort keeps tied
+# snapshots as it found them, which in a file written epoch by epoch is the
+# right order: it hands part of the answer back. Counting every order of tied
+# snapshots as equally likely gives nothing away. We compute both rules,
+# `forward` and `expected`.
 
 # %%
-fair = epoch_order(Z, labels, nets["A2"], epochs["A2"])
-lucky = epoch_order(Z, labels, nets["A2"], epochs["A2"], ties="forward")
+rules = ("forward", "expected")
+ordered = {
+    rule: epoch_order(Z, labels, nets["A2"], epochs["A2"], ties=rule)
+    for rule in rules
+}
 pd.DataFrame(
     {
-        "ordered initial epochs": [fair.initial, lucky.initial],
-        "ordered epochs": [fair.pairs, lucky.pairs],
+        "ordered initial epochs": [ordered[rule].initial for rule in rules],
+        "ordered epochs": [ordered[rule].pairs for rule in rules],
     },
-    index=["ties at their expected value", "ties as in the file"],
+    index=["ties as in the file", "ties at their expected value"],
 ).round(3)
 
 # %% [markdown]
@@ -123,17 +130,6 @@ for net in points:
             continue
         space = svd_space(points[net], k, seed).points if k else points[net]
         assigned[net, k] = assign(space, nets[net], epochs[net])
-scores = {key: result.scores() for key, result in assigned.items()}
-
-# %% [markdown]
-# Paper, recorded and this run side by side. *Recorded* is a run at the paper's
-# scale: 250 nets, 50 epochs, MNIST. The verdict is on that run: it agrees with
-# the paper within 0.05 in purity and in the share of ordered epochs, and within
-# one ordered initial epoch.
-
-# %%
-TOLERANCE = {"purity": 0.05, "ordered_initial": 1.0, "ordered_pairs": 0.05}
-before = report.recorded("04_versioning").get("numbers", {})
 
 
 def name(k: int) -> str:
@@ -141,22 +137,52 @@ def name(k: int) -> str:
     return f"SVD {k}" if k else "full space"
 
 
+scores = {
+    net: {
+        name(k): assigned[net, k].scores() for n, k in assigned if n == net
+    }
+    for net in points
+}
+
+# %% [markdown]
+# Paper, recorded and this run side by side. *Recorded* is a run at the paper's
+# scale: 250 nets, 50 epochs, MNIST. The verdict is on that run: it agrees with
+# the paper within 0.05 in purity and in the share of ordered epochs, and within
+# one ordered initial epoch. Each order measure stands twice, once for each rule
+# for ties; the paper's number is the same.
+
+# %%
+measures = {  # label: (the paper's column, ours, tolerance)
+    "purity": ("purity", "purity", 0.05),
+    "initial, ties as in the file": (
+        "ordered_initial",
+        "ordered_initial_forward",
+        1.0,
+    ),
+    "initial, ties expected": ("ordered_initial", "ordered_initial", 1.0),
+    "ordered, ties as in the file": (
+        "ordered_pairs",
+        "ordered_pairs_forward",
+        0.05,
+    ),
+    "ordered, ties expected": ("ordered_pairs", "ordered_pairs", 0.05),
+}
+before = report.recorded("04_versioning").get("numbers", {})
+
+
 def compare(net: str) -> pd.DataFrame:
     """Every measure of one zoo: paper, recorded, this run, verdict."""
     printed = papers.CLUSTER_TABLES[net]
     tables = {}
-    for measure, tolerance in TOLERANCE.items():
-        tables[measure] = report.side_by_side(
-            {name(k): getattr(row, measure) for k, row in printed.items()},
-            {
-                space: row[measure]
-                for space, row in before.get(net, {}).items()
-            },
-            {
-                name(k): row[measure]
-                for (which, k), row in scores.items()
-                if which == net
-            },
+    for label, (column, ours, tolerance) in measures.items():
+        recorded, this_run = (
+            {space: row[ours] for space, row in rows.items()}
+            for rows in (before.get(net, {}), scores[net])
+        )
+        tables[label] = report.side_by_side(
+            {name(k): getattr(row, column) for k, row in printed.items()},
+            recorded,
+            this_run,
             tolerance,
         )
     return pd.concat(tables, names=["measure"]).round(3)
@@ -175,33 +201,23 @@ compare("A2")
 compare("A1")
 
 # %% [markdown]
-# And what the same clusters would score if ties were kept in the order of the
-# file, as a stable sort does. The paper does not say which rule it used.
-
-# %%
-kept = pd.DataFrame(
-    {
-        (net, name(k)): {
-            "ordered initial, this run": row["ordered_initial_forward"],
-            "recorded": before.get(net, {})
-            .get(name(k), {})
-            .get("ordered_initial_forward"),
-            "paper": papers.CLUSTER_TABLES[net][k].ordered_initial,
-            "ordered epochs, this run": row["ordered_pairs_forward"],
-            "recorded ": before.get(net, {})
-            .get(name(k), {})
-            .get("ordered_pairs_forward"),
-            "paper ": papers.CLUSTER_TABLES[net][k].ordered_pairs,
-        }
-        for (net, k), row in scores.items()
-    }
-).T
-kept.astype(float).round(3)
-
-# %% [markdown]
 # ### All spaces at a glance
 
-# %% mystnb={"figure": {"caption": "Tables 2 (A2, convolutional) and 3 (A1, fully connected) as curves: purity, ordered initial epochs and share of ordered epochs over the seven spaces, in the paper, in the recorded run and in this run.", "name": "fig-scores"}, "image": {"alt": "Two rows of three line plots over the spaces from full down to five dimensions; purity is near one and drops in the smallest spaces, the two order measures are lower throughout."}}
+
+# %%
+def ties_as_in_file(rows: dict) -> dict:
+    """Scores under the rule that comes nearest to the paper."""
+    return {
+        space: {
+            "purity": row["purity"],
+            "ordered_initial": row["ordered_initial_forward"],
+            "ordered_pairs": row["ordered_pairs_forward"],
+        }
+        for space, row in rows.items()
+    }
+
+
+# %% mystnb={"figure": {"caption": "Tables 2 (A2, convolutional) and 3 (A1, fully connected) as curves over the seven spaces: purity, ordered initial epochs and share of ordered epochs, in the paper, in the recorded run and in this run, ties as in the file.", "name": "fig-scores"}, "image": {"alt": "Two rows of three line plots over the spaces from full down to five dimensions; purity is near one and drops in the smallest spaces, the two order measures are lower throughout and fall as dimensions are taken away."}}
 _ = plots.order_scores(
     {
         net: {
@@ -209,12 +225,8 @@ _ = plots.order_scores(
                 name(k): vars(row)
                 for k, row in papers.CLUSTER_TABLES[net].items()
             },
-            "recorded": before.get(net, {}),
-            "this run": {
-                name(k): row
-                for (which, k), row in scores.items()
-                if which == net
-            },
+            "recorded": ties_as_in_file(before.get(net, {})),
+            "this run": ties_as_in_file(scores[net]),
         }
         for net in points
     }
@@ -229,7 +241,7 @@ _ = plots.order_scores(
 # bushes; epochs in order show as a staircase that falls from the first epoch to
 # the last. The full space first.
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the full space, as the paper's Fig. 6: five nets (left) and one of them with its epochs (right). A branch has its net's colour where all of it lies in the cluster that this net dominates.", "name": "fig-tree-a2-full"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, full space: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the full space, as the paper's Fig. 6: five nets (top) and one of them with its epochs (below). A branch has its net's colour where all of it lies in the cluster that this net dominates.", "name": "fig-tree-a2-full"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, full space: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A2", 0].Z,
     nets["A2"],
@@ -237,7 +249,7 @@ _ = plots.dendrogram(
     title="A2, full space",
 )
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the full space, as the paper's Fig. 6: five nets (left) and one of them with its epochs (right).", "name": "fig-tree-a1-full"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, full space: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the full space, as the paper's Fig. 6: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a1-full"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, full space: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A1", 0].Z,
     nets["A1"],
@@ -248,7 +260,7 @@ _ = plots.dendrogram(
 # %% [markdown]
 # After truncated SVD to 50 dimensions little changes.
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 50 singular dimensions, as the paper's Fig. 8: five nets (left) and one of them with its epochs (right).", "name": "fig-tree-a2-50"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 50 dimensions: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 50 singular dimensions, as the paper's Fig. 8: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a2-50"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 50 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A2", 50].Z,
     nets["A2"],
@@ -256,7 +268,7 @@ _ = plots.dendrogram(
     title="A2, SVD 50",
 )
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the first 50 singular dimensions, as the paper's Fig. 8: five nets (left) and one of them with its epochs (right).", "name": "fig-tree-a1-50"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, 50 dimensions: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the first 50 singular dimensions, as the paper's Fig. 8: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a1-50"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, 50 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A1", 50].Z,
     nets["A1"],
@@ -268,7 +280,7 @@ _ = plots.dendrogram(
 # In 5 dimensions nets come as close to each other as their own epochs are, and
 # the bushes begin to mix.
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 5 singular dimensions, as the paper's Fig. 9: five nets (left) and one of them with its epochs (right).", "name": "fig-tree-a2-5"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 5 dimensions: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 5 singular dimensions, as the paper's Fig. 9: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a2-5"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 5 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A2", 5].Z,
     nets["A2"],
@@ -276,7 +288,7 @@ _ = plots.dendrogram(
     title="A2, SVD 5",
 )
 
-# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the first 5 singular dimensions, as the paper's Fig. 9: five nets (left) and one of them with its epochs (right).", "name": "fig-tree-a1-5"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, 5 dimensions: five coloured groups of branches on the left, one net's branches with epoch labels on the right."}}
+# %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the fully connected zoo (A1) in the first 5 singular dimensions, as the paper's Fig. 9: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a1-5"}, "image": {"alt": "Dendrograms of snapshots of the fully connected zoo, 5 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
     assigned["A1", 5].Z,
     nets["A1"],
@@ -287,17 +299,22 @@ _ = plots.dendrogram(
 # %% [markdown]
 # ## What agrees, and what does not
 #
-# The verdicts above are computed; this is how we read them.
+# The verdicts above are computed; this is how we read those of the recorded run.
 #
-# - **Purity** is the robust result: nets separate in the full space and in all but
-#   the smallest reductions, at every scale we tried.
-# - **Order** is partial everywhere, better in the convolutional zoo than in the
-#   fully connected one, as printed. The exact numbers depend on how long steps
-#   stay longer than the noise, that is, on the training settings, which for A2
-#   are not those of Table 1 (chapter 02), and on the rule for ties. A2's settings
-#   were chosen with Table 2 in view, so its closeness to Table 2 is no independent
-#   confirmation; A1's were not.
-# - **Few dimensions** cost order before they cost purity.
+# - **Purity agrees** in the full space and down to 25 dimensions: every snapshot
+#   finds its net. In five dimensions our zoos stay purer than the paper's, the
+#   convolutional one by far. We have no explanation; more than the seeds must
+#   differ between the zoos.
+# - **The share of ordered epochs agrees if ties are kept as in the file**: for
+#   A2 in all spaces but the smallest, for A1, whose settings are the printed
+#   ones and were not tuned, in the larger spaces. At their expected value both
+#   are far below print there. This makes us believe that the paper's numbers
+#   contain the order of the file, which is a guess that fits, not a fact.
+# - **Ordered initial epochs** agree for A1 under the same rule. For A2 we find
+#   fewer than printed in every space, in the printed pattern: most at 500
+#   dimensions, then falling.
+# - A2's training settings were chosen with Table 2 in view (chapter 02), so its
+#   closeness to Table 2 is no independent confirmation. A1's is.
 #
 # ## What it means for you
 #
@@ -325,15 +342,10 @@ _ = plots.dendrogram(
 #
 # - Snapshots find their net without labels; epochs find their place only early.
 # - Tables 2 and 3 beside ours, in seven spaces, with verdicts.
-# - Ties between snapshots decide much of the order measures; count them fairly.
+# - The printed order measures fit a rule for ties that knows the answer; counted
+#   fairly, distances order the first epochs and little more.
 
 # %%
-numbers = {
-    net: {
-        name(k): row for (which, k), row in scores.items() if which == net
-    }
-    for net in points
-}
 source = report.provenance(sizes, seed, device, started)
-path = report.write_results(out_dir, "04_versioning", numbers, source)
+path = report.write_results(out_dir, "04_versioning", scores, source)
 print(f"numbers: {path.name}, after {source['seconds']:.0f} s")
