@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from html.parser import HTMLParser
@@ -314,3 +315,12 @@ def test_make_refuses_an_unknown_profile(profile: str, monkeypatch) -> None:
     assert done.returncode
     assert f"unknown PROFILE '{profile}': choose quick, full or paper" in done.stderr
     assert not done.stdout
+
+
+def test_the_readme_quotes_the_recorded_run() -> None:
+    path = BOOK.source / "results" / "04_versioning-paper.json"
+    numbers = json.loads(path.read_text("utf-8"))["numbers"]
+    cnn, ffnn = (numbers[net]["full space"] for net in ("A2", "A1"))
+    readme = (BOOK.root / "README.md").read_text("utf-8")
+    for measure in ("purity", "ordered_pairs_forward", "ordered_pairs"):
+        assert f"| {cnn[measure]:.3f}, {ffnn[measure]:.3f} |" in readme, measure
