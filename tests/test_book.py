@@ -324,3 +324,14 @@ def test_the_readme_quotes_the_recorded_run() -> None:
     readme = (BOOK.root / "README.md").read_text("utf-8")
     for measure in ("purity", "ordered_pairs_forward", "ordered_pairs"):
         assert f"| {cnn[measure]:.3f}, {ffnn[measure]:.3f} |" in readme, measure
+
+
+def test_the_readme_quotes_the_recorded_bench() -> None:
+    path = BOOK.source / "results" / "bench-cpu.json"
+    rows = {row["name"]: row for row in json.loads(path.read_text("utf-8"))["rows"]}
+    readme = (BOOK.root / "README.md").read_text("utf-8")
+    for net in ("A1", "A2"):
+        row = rows[f"train-{net}"]
+        ours, plain = row["ours"], row["peers"]["plain-loop"]
+        cells = f"| {ours:.1f} us | {plain:.0f} us | {plain / ours:.0f} |"
+        assert cells in readme, net
