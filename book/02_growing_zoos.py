@@ -231,7 +231,7 @@ for column in ("mean", "lowest", "highest"):
         earlier.get("accuracy", {}).get(net, {}).get(column)
         for net in summary.index
     ]
-summary.astype(float).round(3)
+summary.astype(float).T.round(3)
 
 # %% [markdown]
 # ## Fig. 3: mean and standard deviation of all weights
