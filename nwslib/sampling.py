@@ -25,7 +25,8 @@ from nwslib.zoo import Zoo, ZooWriter
 
 #: Modules whose source a zoo's weights depend on: edited, the zoo is grown afresh.
 _TRAINING_CODE = (
-    "data", "_image_files", "nets", "flatten", "recipe", "stacked", "kernels", "train",
+    "data", "_image_files", "nets", "flatten", "recipe", "stacked", "kernels/__init__",
+    "kernels/_common", "kernels/a1", "kernels/a2", "train",
 )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _spec(
         pixels.update(tensor.contiguous().numpy().tobytes())
     code = hashlib.sha256()
     for module in _TRAINING_CODE:
-        code.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+        code.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return {
         "net": net.name,
         "module": repr(net.build()),

@@ -2,8 +2,9 @@
 
 A net is a row of a [models, weights] matrix, and everything about its training may
 differ from the other rows': seed, initialisation, order of batches, optimizer,
-learning rate, momentum, weight decay. :func:`train_stack` picks the engine,
-:class:`nwslib.stacked.StackedNets` or a compiled kernel, and keeps the record.
+learning rate, momentum, weight decay. :func:`train_stack` picks the engine, the
+general one of :mod:`nwslib.stacked` or a compiled kernel of :mod:`nwslib.kernels`,
+and keeps the record.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nwslib.recipe import LOSSES, Recipe, Schedule, squared_error
 from nwslib.stacked import StackedNets, hyper_parameters
 
 if TYPE_CHECKING:
-    from nwslib.kernels import A2Kernel
+    from nwslib.kernels import KernelNets
 
 __all__ = [
     "Recipe", "Schedule", "Trained", "build_stack", "check_request", "train_stack",
@@ -86,9 +87,9 @@ def train_stack(
     device : str
         ``"cpu"``, ``"cuda"``, ...
     engine : {"auto", "kernel", "compile", "eager"}
-        ``kernel`` is A2's compiled loop on the CPU; ``compile`` and ``eager`` run
-        any module through ``torch.func``. ``auto`` takes the kernel where it
-        applies and compiles where that repays its own time.
+        ``kernel`` is A1's or A2's compiled loop on the CPU; ``compile`` and
+        ``eager`` run any module through ``torch.func``. ``auto`` takes the kernel
+        where it applies and compiles where that repays its own time.
     progress : bool
         Show a bar with models, epochs and time left.
 
@@ -150,7 +151,7 @@ def build_stack(
     *,
     device: str = "cpu",
     engine: str = "auto",
-) -> StackedNets | A2Kernel:
+) -> StackedNets | KernelNets:
     """Initialise one net per recipe; what :func:`train_stack` trains.
 
     Parameters are those of ``train_stack``; both engines have ``train``, ``evaluate``
@@ -175,12 +176,13 @@ def build_stack(
     loss, batch_size = LOSSES[schedule.loss], schedule.batch_size
 
     if engine in ("auto", "kernel") and _kernel_applies(net, schedule, device):
-        from nwslib.kernels import N_CLASSES, A2Kernel  # numba: only where it is used
+        # numba: only where it is used
+        from nwslib.kernels import KERNELS, N_CLASSES, KernelNets
 
-        scale = loss.scale(batch_size, N_CLASSES)
-        return A2Kernel(
-            weights, hyper, adam, gain.item(), shift.item(), batch_size, scale
-        )
+        return KernelNets(
+            KERNELS[net.name], weights, hyper, adam, gain.item(), shift.item(),
+            batch_size, loss.scale(batch_size, N_CLASSES),
+        )  # fmt: skip
     if engine == "auto":
         steps = len(images.train_labels) // batch_size * schedule.epochs
         eager_seconds = steps * (_EAGER_STEP + _EAGER_MODEL * len(recipes))
@@ -246,14 +248,18 @@ def check_request(
         )
     if engine == "kernel" and not _kernel_applies(net, schedule, device):
         raise ValueError(
-            "the kernel trains A2 with a squared error on the CPU only: choose engine "
-            "'auto'."
+            "the kernels train A1 and A2 with a squared error on the CPU only: choose "
+            "engine 'auto'."
         )
 
 
 def _kernel_applies(net: NetSpec, schedule: Schedule, device: str) -> bool:
     squared = LOSSES[schedule.loss].per_sample is squared_error
-    return net == NETS["A2"] and squared and torch.device(device).type == "cpu"
+    return (
+        net in (NETS["A1"], NETS["A2"])
+        and squared
+        and torch.device(device).type == "cpu"
+    )
 
 
 def _generator(seed: int, stream: str) -> torch.Generator:

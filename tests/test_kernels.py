@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from nwslib.kernels import _ORDER, N_WEIGHTS
+from nwslib.flatten import Layout
+from nwslib.kernels import KERNELS
+from nwslib.kernels.a1 import _sigmoid
 from nwslib.nets import A2, NetSpec, get_net
 from nwslib.train import Recipe, Schedule, build_stack, check_request, train_stack
+
+every_kernel = pytest.mark.parametrize("net", sorted(KERNELS))
 
 
 @pytest.fixture
@@ -15,14 +19,17 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_the_kernels_order_is_a_permutation():
-    assert sorted(_ORDER) == list(range(N_WEIGHTS))
+@every_kernel
+def test_a_kernels_order_is_a_permutation_of_the_layout(net):
+    order = KERNELS[net].ORDER
+    assert sorted(order) == list(range(Layout.of(get_net(net).build()).size))
 
 
-def test_weights_come_back_in_the_layouts_order(random_images):
+@every_kernel
+def test_weights_come_back_in_the_layouts_order(net, random_images):
     stack, eager = (
         build_stack(
-            get_net("A2"), [Recipe(seed=s) for s in range(3)], random_images(8),
+            get_net(net), [Recipe(seed=s) for s in range(3)], random_images(8),
             Schedule(1, 4), engine=engine,
         )
         for engine in ("kernel", "eager")
@@ -32,7 +39,8 @@ def test_weights_come_back_in_the_layouts_order(random_images):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("standardise", [True, False])
-def test_an_epoch_equals_the_general_engine(optimizer, standardise, random_images):
+@every_kernel
+def test_an_epoch_equals_the_general_engine(net, optimizer, standardise, random_images):
     images = random_images(120)
     recipes = [
         Recipe(seed=seed, optimizer=optimizer, lr=lr, weight_decay=0.01)
@@ -41,7 +49,7 @@ def test_an_epoch_equals_the_general_engine(optimizer, standardise, random_image
     schedule = Schedule(1, 12, standardise=standardise)
     kernel, eager = (
         train_stack(
-            get_net("A2"), recipes, images, schedule, engine=engine, progress=False
+            get_net(net), recipes, images, schedule, engine=engine, progress=False
         )
         for engine in ("kernel", "eager")
     )
@@ -54,7 +62,41 @@ def test_an_epoch_equals_the_general_engine(optimizer, standardise, random_image
         np.testing.assert_allclose(kernel.loss[split], eager.loss[split], rtol=1e-5)
 
 
-def test_threads_change_no_bit(random_images, threads):
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 7, 12])
+@every_kernel
+def test_any_batch_size_equals_the_general_engine(net, batch_size, random_images):
+    # A1's kernel takes four images at a time: batches, tests that four divides or not
+    images = random_images(24, test=batch_size)
+    recipes = [Recipe(seed=s, lr=0.03, weight_decay=0.01) for s in range(2)]
+    schedule = Schedule(2, batch_size)
+    kernel, eager = (
+        train_stack(
+            get_net(net), recipes, images, schedule, engine=engine, progress=False
+        )
+        for engine in ("kernel", "eager")
+    )
+    assert (kernel.weights - eager.weights).abs().max() < 1e-5
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(kernel.accuracy[split], eager.accuracy[split])
+        np.testing.assert_allclose(kernel.loss[split], eager.loss[split], rtol=1e-5)
+
+
+def test_sigmoid_equals_torchs():
+    rng = np.random.default_rng(0)
+    special = [0, -0.0, 87, -87, 88, -88, 104, -104, 1e38, -1e38, np.inf, -np.inf]
+    z = np.concatenate([rng.normal(scale=20, size=100_000), special, [np.nan]])
+    z = z.astype(np.float32)
+    ours = np.empty_like(z)
+    _sigmoid(z, np.empty(z.size, np.int32), ours)
+    exact = torch.from_numpy(z).double().sigmoid().numpy()
+    assert np.isnan(ours[-1])
+    large = exact > 1e-36  # beyond, exp(-z) is held at the edge of float32
+    np.testing.assert_allclose(ours[large], exact[large], rtol=3e-7)
+    np.testing.assert_allclose(ours[:-1], exact[:-1], rtol=0, atol=2e-7)
+
+
+@every_kernel
+def test_threads_change_no_bit(net, random_images, threads):
     images = random_images(24)
     recipes = [Recipe(seed=s, optimizer="adam", lr=1e-3) for s in range(5)]
     runs = []
@@ -62,7 +104,7 @@ def test_threads_change_no_bit(random_images, threads):
         threads(n)
         runs.append(
             train_stack(
-                get_net("A2"), recipes, images, Schedule(2, 4), engine="kernel",
+                get_net(net), recipes, images, Schedule(2, 4), engine="kernel",
                 progress=False,
             )
         )  # fmt: skip
@@ -72,13 +114,14 @@ def test_threads_change_no_bit(random_images, threads):
         np.testing.assert_array_equal(run.loss["train"], runs[0].loss["train"])
 
 
-def test_evaluation_of_nan_weights_agrees(random_images):
+@every_kernel
+def test_evaluation_of_nan_weights_agrees(net, random_images):
     images = random_images(8, test=30)
     sums = []
     for engine in ("kernel", "eager"):
         recipes = [Recipe(lr=1e30), Recipe(seed=1)]
         trained = train_stack(
-            get_net("A2"), recipes, images, Schedule(3, 4), engine=engine,
+            get_net(net), recipes, images, Schedule(3, 4), engine=engine,
             progress=False,
         )  # fmt: skip
         assert trained.weights[0, -1].isnan().any()
@@ -96,7 +139,7 @@ def test_a2_on_images_of_another_size_is_not_the_kernels(random_images):
     # 15 x 15 gives the same 8 features, but not the same padding and positions
     net = NetSpec("A2-15", A2, image_size=15)
     images, schedule = random_images(8, size=15), Schedule(1, 4)
-    with pytest.raises(ValueError, match="the kernel trains A2 .* on the CPU only"):
+    with pytest.raises(ValueError, match="the kernels train .* on the CPU only"):
         check_request(net, [Recipe()], images, schedule, engine="kernel")
     trained = train_stack(net, [Recipe()], images, schedule, progress=False)
-    assert trained.weights.shape == (1, 2, N_WEIGHTS)
+    assert trained.weights.shape == (1, 2, 1376)

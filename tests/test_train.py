@@ -19,7 +19,7 @@ from nwslib.recipe import LOSSES
 from nwslib.train import Recipe, Schedule, train_stack
 
 #: Everything that can train a net without a C++ compiler.
-ENGINES = [("A1", "eager"), ("A2", "eager"), ("A2", "kernel")]
+ENGINES = [("A1", "eager"), ("A1", "kernel"), ("A2", "eager"), ("A2", "kernel")]
 every_engine = pytest.mark.parametrize(("net", "engine"), ENGINES)
 
 #: Nothing in common: what may differ from model to model does.
@@ -277,10 +277,11 @@ def test_a_diverged_net_is_flagged_and_alone(net, engine, snapshots, random_imag
         assert np.isfinite(trained.loss[split][[0, 2], 1:]).all()
 
 
-def test_auto_takes_the_kernel_for_a2(random_images):
+@pytest.mark.parametrize("net", ["A1", "A2"])
+def test_auto_takes_the_kernel_where_there_is_one(net, random_images):
     images, schedule = random_images(12), Schedule(1, 4)
     auto, kernel = (
-        run("A2", engine, MIXED, images, schedule) for engine in ("auto", "kernel")
+        run(net, engine, MIXED, images, schedule) for engine in ("auto", "kernel")
     )
     assert torch.equal(auto.weights, kernel.weights)
 
@@ -289,7 +290,8 @@ def test_auto_takes_the_kernel_for_a2(random_images):
 def test_auto_compiles_where_that_pays(epochs, compiles, random_images, monkeypatch):
     calls = []
     monkeypatch.setattr(stacked, "_compiled", lambda step: calls.append(step) or step)
-    schedule = Schedule(epochs, 4, snapshots=(0,))
+    # no kernel has this loss
+    schedule = Schedule(epochs, 4, snapshots=(0,), loss="cross-entropy")
     train.build_stack(get_net("A1"), MIXED, random_images(12), schedule)
     assert bool(calls) is compiles
 
@@ -417,7 +419,10 @@ class Normed(A1):
         ({"net": NetSpec("bn", Normed)}, r"bn keeps buffers \(running statistics\)"),
         ({"classes": 11}, "A1 has 10 outputs, 'noise' has 11 classes: choose a set"),
         ({"engine": "jit"}, "unknown engine 'jit': choose auto, kernel, compile or"),
-        ({"engine": "kernel"}, "the kernel trains A2 with a squared error on the CPU"),
+        (
+            {"net": NetSpec("A1-copy", A1), "engine": "kernel"},
+            "the kernels train A1 and A2 with a squared error on the CPU only: choose",
+        ),
         ({"device": "cuda:99"}, "device 'cuda:99' is not available here: choose 'cpu'"),
         ({"device": "gpu"}, "device 'gpu' is not available here: choose 'cpu'"),
         (
@@ -426,7 +431,7 @@ class Normed(A1):
                 "engine": "kernel",
                 "schedule": Schedule(1, 4, loss="cross-entropy"),
             },
-            "the kernel trains A2 with a squared error on the CPU only: choose engine",
+            "the kernels train A1 and A2 with a squared error on the CPU only: choose",
         ),
     ],
 )
