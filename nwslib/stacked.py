@@ -3,12 +3,18 @@
 ``torch.func`` turns a single net's gradient into the stack's. The optimizer then
 works on the rows of a [models, weights] matrix with a coefficient a row, which is
 why everything about it may differ from model to model.
+
+The steps of small nets are short, so a GPU would spend its time waiting for their
+launches. All memory of a step therefore stays in place, and many steps are launched
+at once as a CUDA graph; elsewhere the same code runs as plain calls.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +23,16 @@ from torch.func import functional_call, grad, vmap
 from nwslib.flatten import Layout
 from nwslib.recipe import Loss, Recipe
 
+#: Steps that are launched together. An epoch's remainder is launched step by step.
+CHUNK = 100
+
 
 class StackedNets:
     """Many nets of one architecture in training, any module, any device.
+
+    All arithmetic is float32. Convolutions never use TF32; matrix products use
+    torch's default precision, which is without TF32 too. So a GPU and a CPU agree to
+    rounding.
 
     Parameters
     ----------
@@ -28,7 +41,7 @@ class StackedNets:
         statistics.
     layout : Layout
     weights : Tensor, shape [models, weights]
-        Initial weights.
+        Initial weights; they are copied. Their device is where training happens.
     hyper, adam : Tensor, shapes [models, 8] and [models]
         See :func:`hyper_parameters`.
     gain, shift : Tensor, shapes [channels, 1, 1]
@@ -52,13 +65,23 @@ class StackedNets:
         loss: Loss,
         compile: bool,
     ) -> None:
-        self.weights = weights
+        models, device = len(weights), weights.device
+        self._weights = weights.clone()
         self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
-        self._hyper, self._adam = hyper, adam
-        self._batch_size = batch_size
+        # float32 counts hits exactly up to 2^24 samples an epoch
+        self._sums = torch.zeros(models, 2, device=device)
+        # what differs from step to step: image numbers and Adam's bias corrections
+        self._order = torch.zeros(
+            CHUNK, models, batch_size, dtype=torch.int64, device=device
+        )
+        self._fixes = torch.ones(CHUNK, 2, models, 1, device=device)
+        self._replay: _Replay | None = None
+        self._replayed: tuple = ()
+        self._decays = hyper[:, [1, 5]].T.unsqueeze(-1)  # [2, models, 1]
         self._any_adam = any_adam = bool(adam.any())
         # [models, 1] columns, so that they broadcast over weights
         columns = tuple(hyper.float().unsqueeze(-1).unbind(1))
+        adam = adam[:, None]
 
         def objective(vector: Tensor, images: Tensor, labels: Tensor):
             """One net, one batch: objective and (summed loss, hits)."""
@@ -75,11 +98,11 @@ class StackedNets:
             gradient, (total, hits) = vmap(grad(objective, has_aux=True))(
                 weights, batch, labels[index]
             )
-            weights, first, second = _update(
+            _update(
                 weights, gradient, first, second, columns, fixes,
-                adam[:, None] if any_adam else None,
+                adam if any_adam else None,
             )  # fmt: skip
-            return weights, first, second, sums + torch.stack([total, hits], -1)
+            sums += torch.stack([total, hits], -1)
 
         def scores(weights, images, labels):
             total, hits = vmap(
@@ -90,48 +113,149 @@ class StackedNets:
         self._step = _compiled(step) if compile else step
         self._scores = scores
 
+    @property
+    def weights(self) -> Tensor:
+        """Current weights, [models, weights]: a copy, training works in place."""
+        return self._weights.clone()
+
     @torch.no_grad()
     def train(
         self, images: Tensor, labels: Tensor, order: Tensor, step0: int
     ) -> Tensor:
         """One pass over ``order`` [models, steps * batch]; sums [models, 2].
 
-        The sums are each model's summed per-sample loss and number of hits.
+        The sums are each model's summed per-sample loss and number of hits. The
+        first step is number ``step0`` + 1 of all. ``images`` and ``labels`` must be
+        where the weights are; giving the same tensors every time saves preparing a
+        GPU for others.
         """
-        models, device = len(self.weights), self.weights.device
-        order = order.to(device).reshape(models, -1, self._batch_size)
-        order = order.transpose(0, 1).contiguous()  # [steps, models, batch]
-        # float32 counts hits exactly up to 2^24 samples an epoch
-        sums = torch.zeros(models, 2, device=device)
-        state = (self.weights, self._first, self._second, sums)
-        fixes = self._bias_corrections(step0, len(order))
-        for index, fix in zip(order, fixes, strict=True):
-            state = self._step(*state, images, labels, index, fix)
-        self.weights, self._first, self._second, sums = state
-        return sums.double().cpu()
+        _, models, batch_size = self._order.shape
+        order = order.to(self._order.device).reshape(models, -1, batch_size)
+        self._sums.zero_()
+        with _exact_convolutions(self._order.device):
+            for chunk in order.transpose(0, 1).split(CHUNK):  # [steps, models, batch]
+                self._order[: len(chunk)] = chunk
+                if self._any_adam:
+                    self._fixes[: len(chunk)] = self._bias_corrections(
+                        step0, len(chunk)
+                    )
+                if len(chunk) == CHUNK:
+                    self._replay_of(images, labels)()
+                else:
+                    self._steps(images, labels, len(chunk))()
+                step0 += len(chunk)
+        return self._sums.double().cpu()
 
-    def _bias_corrections(self, step0: int, steps: int) -> Sequence[Tensor | None]:
-        """Adam's divisors of both moments, [steps, 2, models, 1]; None without Adam.
+    def _steps(self, images: Tensor, labels: Tensor, count: int) -> Callable[[], None]:
+        """``count`` training steps on this stack's memory, to be called."""
+        return partial(
+            _run_steps, self._step, self._state, images, labels,
+            self._order[:count], self._fixes[:count],
+        )  # fmt: skip
 
-        All at once, because small operations in between would cost as much as steps.
+    @property
+    def _state(self) -> tuple[Tensor, ...]:
+        """What a step changes."""
+        return self._weights, self._first, self._second, self._sums
+
+    def _replay_of(self, images: Tensor, labels: Tensor) -> _Replay:
+        """Replay of ``CHUNK`` steps on these images, made anew when they change."""
+        memory = tuple(
+            (data.data_ptr(), data.shape, data.stride(), data.dtype)
+            for data in (images, labels)
+        )
+        if self._replay is None or self._replayed != memory:
+            self._replay = None  # frees a graph's memory before the next takes some
+            steps = self._steps(images, labels, CHUNK)
+            self._replay, self._replayed = _Replay(steps, self._state), memory
+        return self._replay
+
+    def _bias_corrections(self, step0: int, steps: int) -> Tensor:
+        """Adam's divisors of both moments, [steps, 2, models, 1].
+
+        Many at once, because small operations in between would cost as much as steps.
         """
-        if not self._any_adam:
-            return [None] * steps
-        numbers = torch.arange(step0 + 1, step0 + steps + 1, device=self._hyper.device)
-        decays = self._hyper[:, [1, 5]].T.unsqueeze(-1)  # [2, models, 1]
-        return (1 - decays ** numbers[:, None, None, None]).float()
+        numbers = torch.arange(step0 + 1, step0 + steps + 1, device=self._decays.device)
+        return (1 - self._decays ** numbers[:, None, None, None]).float()
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> Tensor:
         """Summed per-sample loss and number of hits of each model, [models, 2]."""
-        sums = torch.zeros(len(self.weights), 2, dtype=torch.float64)
-        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
-            sums += self._scores(self.weights, x, y).double().cpu()
-        return sums
+        sums = torch.zeros_like(self._sums, dtype=torch.float64)
+        with _exact_convolutions(sums.device):
+            for x, y in zip(images.split(1000), labels.split(1000), strict=True):
+                sums += self._scores(self._weights, x, y)
+        return sums.cpu()
+
+
+class _Replay:
+    """Training steps as one unit, to be called: a CUDA graph, elsewhere ``steps``.
+
+    A graph repeats kernels with the addresses and numbers of its capture. So all
+    that ``steps`` reads and writes must stay in place, and what differs from call to
+    call must be in tensors.
+
+    Parameters
+    ----------
+    steps : callable
+    state : sequence of Tensor
+        All that ``steps`` changes. Making the replay leaves it as it was.
+    """
+
+    def __init__(self, steps: Callable[[], None], state: Sequence[Tensor]) -> None:
+        self._steps = steps  # keeps alive what the graph reads
+        self._graph = None
+        if state[0].is_cuda:
+            with torch.cuda.device(state[0].device):
+                self._graph = _captured(steps, state)
+
+    def __call__(self) -> None:
+        if self._graph is None:
+            self._steps()
+        else:
+            self._graph.replay()
+
+
+def _captured(
+    steps: Callable[[], None], state: Sequence[Tensor]
+) -> torch.cuda.CUDAGraph:
+    """CUDA graph of ``steps``, warmed up as :class:`torch.cuda.graph` asks for.
+
+    The warm-up does train, which is why ``state`` is put back.
+    """
+    saved = [tensor.clone() for tensor in state]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        steps()  # compiles, and sets up libraries: neither can be captured
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        steps()  # only recorded
+    for tensor, value in zip(state, saved, strict=True):
+        tensor.copy_(value)
+    return graph
+
+
+def _run_steps(
+    step: Callable, state: Sequence[Tensor], images, labels, order, fixes
+) -> None:
+    """A step for each entry of ``order`` [steps, models, batch] and ``fixes``."""
+    for index, fix in zip(order, fixes, strict=True):
+        step(*state, images, labels, index, fix)
+
+
+def _exact_convolutions(device: torch.device) -> AbstractContextManager:
+    """On a GPU: convolutions without TF32, torch's default, and the same every run."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False
+    )
 
 
 def _update(weights, gradient, first, second, columns, fixes, adam):
-    """SGD, Adam and AdamW as one formula with per-model coefficients.
+    """SGD, Adam and AdamW as one formula with per-model coefficients, in place.
 
     first = momentum * first + gain * gradient, with gain 1 in SGD and
     1 - momentum in Adam; Adam's rows then move by the bias-corrected first over
@@ -141,13 +265,13 @@ def _update(weights, gradient, first, second, columns, fixes, adam):
     """
     lr, momentum, gain, l2, shrink, beta2, gain2, eps = columns
     gradient = gradient + l2 * weights
-    first = momentum * first + gain * gradient
+    first.mul_(momentum).add_(gain * gradient)
     move = first
     if adam is not None:
-        second = beta2 * second + gain2 * gradient.square()
+        second.mul_(beta2).add_(gain2 * gradient.square())
         scaled = (first / fixes[0]) / ((second / fixes[1]).sqrt() + eps)
         move = torch.where(adam, scaled, first)
-    return shrink * weights - lr * move, first, second
+    weights.mul_(shrink).sub_(lr * move)
 
 
 def hyper_parameters(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
