@@ -94,6 +94,20 @@ DRAWINGS = {
     "dendrogram": lambda: plots.dendrogram(*tree()),
     "order_scores": lambda: plots.order_scores(scores()),
     "readings": lambda: plots.readings(reading_table(), PAPER),
+    "speed_ratios": lambda: plots.speed_ratios(
+        [{"name": "a", "unit": "s", "ours": 1.0, "peers": {"b": 2.0}, "limit": 0.5}]
+    ),
+    "growth": lambda: plots.growth(
+        [
+            {
+                "name": "a",
+                "unit": "s",
+                "variable": "points",
+                "times": {"ours": [[1, 1.0], [2, 4.0]]},
+                "exponents": {"ours": 2.0},
+            }
+        ]
+    ),
 }
 
 

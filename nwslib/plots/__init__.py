@@ -7,6 +7,7 @@ where a figure shows zoos, they stand in the order given.
 
 from nwslib.plots.order import dendrogram, order_scores
 from nwslib.plots.paths import step_lengths, trajectories
+from nwslib.plots.speed import growth, speed_ratios
 from nwslib.plots.style import use_book_style
 from nwslib.plots.training import readings, training_curves, weight_statistics
 from nwslib.plots.weights import distance_histograms, layout_strip, weight_images
@@ -14,9 +15,11 @@ from nwslib.plots.weights import distance_histograms, layout_strip, weight_image
 __all__ = [
     "dendrogram",
     "distance_histograms",
+    "growth",
     "layout_strip",
     "order_scores",
     "readings",
+    "speed_ratios",
     "step_lengths",
     "training_curves",
     "trajectories",

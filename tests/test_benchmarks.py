@@ -1,0 +1,257 @@
+"""The bench in small: every task runs, contenders do the same work, files merge."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import gpu
+import measuring
+import pipeline
+import run
+import training
+from measuring import Growth, Row
+from nwslib import plots
+from nwslib.nets import get_net
+from nwslib.recipe import Recipe, Schedule
+from nwslib.train import build_stack
+
+HERE = {"cpu": "one", "commit": "abc", "date": "2026-01-01"}
+
+
+def row(name="train-A1", ours=1.0, **peers):
+    rounds = {"ours": [ours]} | {peer: [time] for peer, time in peers.items()}
+    return Row.of(name, "us", rounds, limit=0.1)
+
+
+@pytest.fixture
+def in_small(monkeypatch):
+    """Leave out what takes long at any size: compilers and processes."""
+    monkeypatch.setattr(training, "_GENERAL", "eager")
+    monkeypatch.setattr(training, "process_per_core", training.plain_loop)
+
+
+# --- numbers ----------------------------------------------------------------
+
+
+def test_a_row_holds_medians_and_their_spread():
+    made = Row.of("a", "s", {"ours": [3.0, 1.0, 2.0], "peer": [8.0, 4.0]}, limit=None)
+    assert made.ours == 2.0
+    assert made.peers == {"peer": 6.0}
+    assert made.spread("ours") == 1.0
+    assert made.rounds["ours"] == [3.0, 1.0, 2.0]
+
+
+def test_contenders_take_turns(capsys):
+    calls = []
+
+    def contender(name):
+        return lambda: calls.append(name) or float(len(calls))
+
+    times = measuring.take_turns({"a": contender("a"), "b": contender("b")}, 3)
+    assert calls == ["a", "b"] * 3
+    assert times == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
+    assert capsys.readouterr().out.count("round") == 3
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_of_a_power_law_is_found(power):
+    pairs = [(n, 3e-6 * n**power) for n in (25, 250, 2500)]
+    assert measuring.exponent(pairs) == pytest.approx(power)
+    assert measuring.exponent(pairs[:1]) is None
+
+
+def test_growth_keeps_contenders_that_stop_early():
+    growth = Growth.of(
+        "linkage",
+        "s",
+        "points",
+        {10: {"ours": [1.0, 3.0, 2.0], "peer": [5.0]}, 100: {"ours": [200.0]}},
+    )
+    assert growth.times == {"ours": [(10, 2.0), (100, 200.0)], "peer": [(10, 5.0)]}
+    assert growth.exponents == {"ours": pytest.approx(2.0), "peer": None}
+    assert "grows as points^2.00" in run.growth_table([growth])
+
+
+# --- every task -------------------------------------------------------------
+
+
+def check(result):
+    times = [result.ours, *result.peers.values()] if isinstance(result, Row) else [
+        time for pairs in result.times.values() for _, time in pairs
+    ]  # fmt: skip
+    assert times
+    assert all(math.isfinite(time) and time > 0 for time in times)
+
+
+@pytest.mark.parametrize("name", run.TASKS)
+def test_every_task_runs(name, in_small, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    run.measure({name: run.TASKS[name]}, path, HERE, share=0.002)
+    written = json.loads(path.read_text())
+    part = "growth" if name.startswith("growth") else "rows"
+    (entry,) = written[part]
+    assert entry["name"] == name.removeprefix("growth-")
+    check((Growth if part == "growth" else Row)(
+        **{key: value for key, value in entry.items() if key != "targets"}
+    ))  # fmt: skip
+    asked = {"train-A1", "train-A2", "import-nwslib", "linkage-12500x2160"}
+    assert bool(entry.get("targets")) == (name in asked)
+    assert entry["name"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", [gpu.epoch_row, gpu.zoo_row])
+def test_gpu_tasks_run_on_the_cpu_too(task, monkeypatch, tmp_path):
+    monkeypatch.setenv("NWSLIB_DATA", str(tmp_path))  # no MNIST there: noise
+    result = task("A2", 0.002, device="cpu")
+    check(result)
+    assert result.facts["images"] == "120 of noise"
+
+
+def test_processes_share_the_cores():
+    assert training.process_per_core(training.SETUPS["A1"], 2) > 0
+
+
+# --- the peer jax-vmap --------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", ["A1", "A2"])
+def test_jax_takes_the_same_steps(net):
+    pytest.importorskip("jax")
+    from jax_training import JaxStack
+
+    models, batch, steps = 3, 4, 12
+    images = training.noise(40)
+    recipe = Recipe(lr=0.05, weight_decay=0.01)
+    recipes = [Recipe(seed=s, lr=0.05, weight_decay=0.01) for s in range(models)]
+    ours = build_stack(get_net(net), recipes, images, Schedule(1, batch))
+    initial = ours.weights.clone()
+    theirs = JaxStack(
+        net, initial.numpy(), recipe, *training.input_scale(images), batch
+    )
+    np.testing.assert_array_equal(theirs.weights, initial)
+    order = torch.randint(40, (models, steps * batch), dtype=torch.int32)
+    ours.train(images.train_images, images.train_labels, order, 0)
+    pixels = images.train_images.flatten(1).numpy()
+    theirs.train(*theirs.place(pixels, images.train_labels.numpy(), order.numpy()))
+    assert (ours.weights - initial).abs().max() > 0.01
+    np.testing.assert_allclose(theirs.weights, ours.weights, atol=1e-5, rtol=0)
+
+
+# --- targets and files --------------------------------------------------------
+
+
+def test_targets_say_what_was_reached():
+    first, second = run.targets(row(**{"plain-loop": 150.0, "jax-vmap": 0.9}))
+    assert first == {
+        "what": "times as fast as plain-loop",
+        "target": 150,
+        "reached": 150.0,
+        "met": True,
+    }
+    assert not second["met"]
+    assert "MISSED" in run.row_table([row(**{"plain-loop": 149.0})])
+    assert run.targets(row()) == []  # no peer, no verdict
+
+
+def test_the_best_peer_and_memory_are_judged():
+    made = Row.of(
+        "linkage-12500x2160", "s", {"ours": [2.0], "a": [60.0], "b": [39.0]},
+        limit=1.0, memory_mb=1001.0,
+    )  # fmt: skip
+    speed, memory = run.targets(made)
+    assert speed["what"] == "times as fast as b"
+    assert not speed["met"]
+    assert memory["reached"] == 1001.0
+    assert not memory["met"]
+
+
+def read(path):
+    return {
+        entry["name"]: entry["ours"] for entry in json.loads(path.read_text())["rows"]
+    }
+
+
+def test_rows_of_the_same_machine_and_commit_are_kept(tmp_path):
+    path = tmp_path / "bench.json"
+    run.keep(path, HERE, 1.0, row("train-A2", 2.0))
+    run.keep(path, HERE, 1.0, row("train-A1", 1.0))
+    run.keep(path, HERE | {"date": "2026-01-02"}, 1.0, row("train-A2", 3.0))
+    assert read(path) == {"train-A1": 1.0, "train-A2": 3.0}
+    assert list(read(path)) == ["train-A1", "train-A2"]  # in the bench's order
+    assert json.loads(path.read_text())["machine"]["date"] == "2026-01-02"
+
+
+@pytest.mark.parametrize(
+    ("where", "share"), [({"commit": "def"}, 1.0), ({"cpu": "two"}, 1.0), ({}, 0.5)]
+)
+def test_rows_from_elsewhere_are_not_mixed(where, share, tmp_path):
+    path = tmp_path / "bench.json"
+    run.keep(path, HERE, 1.0, row("train-A2"))
+    run.keep(path, HERE | where, share, row("train-A1"))
+    assert list(read(path)) == ["train-A1"]
+
+
+def test_the_machine_is_described():
+    here = measuring.machine()
+    assert {"cpu", "cores", "threads", "memory_gb", "system", "commit"} <= set(here)
+    assert here["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said(monkeypatch, tmp_path, capsys):
+    arguments = ["run.py", "--only", "train-A1-gpu", "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    run.main()
+    assert "GPU: not measured, there is none here" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+# --- the chapter --------------------------------------------------------------
+
+
+def read_by_the_chapter(folder, monkeypatch):
+    """What the chapter's cells on recorded results define, run in a folder."""
+    chapter = Path(__file__).parent.parent / "book" / "90_how_fast.py"
+    cells = [cell.source for cell in pipeline.code_cells(pipeline.notebook_of(chapter))]
+    (first,) = (k for k, cell in enumerate(cells) if "def recorded_bench" in cell)
+    (last,) = (k for k, cell in enumerate(cells) if "gpu = recorded" in cell)
+    monkeypatch.chdir(folder)
+    names = {"json": json, "Path": Path, "pd": pd, "plots": plots}
+    exec("\n".join(cells[first : last + 1]), names)
+    return names
+
+
+def recorded(folder, *results):
+    for result in results:
+        run.keep(folder / "results" / "bench-cpu.json", measuring.machine(), 1, result)
+
+
+def test_the_chapter_says_so_when_nothing_is_recorded(tmp_path, monkeypatch, capsys):
+    read_by_the_chapter(tmp_path, monkeypatch)
+    assert "not measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "missing", [None, "train-A1", "train-A2", "linkage-12500x2160"]
+)
+def test_the_chapter_reads_what_the_bench_writes(missing, tmp_path, monkeypatch):
+    names = ["train-A1", "train-A2", "linkage-12500x2160"]
+    growth = Growth.of("linkage", "s", "points", {10: {"ours": [1.0]}})
+    rows = [row(name, 2.0, peer=6.0) for name in names if name != missing]
+    recorded(tmp_path, *rows, growth)
+    table = read_by_the_chapter(tmp_path, monkeypatch)["table"](rows=[vars(rows[0])])
+    assert table.loc[(rows[0].name, "peer"), "ours = 1"] == "3"
+
+
+def test_the_chapter_multiplies_steps_out(tmp_path, monkeypatch):
+    recorded(tmp_path, row("train-A1", 1.0, peer=100.0))
+    hours = read_by_the_chapter(tmp_path, monkeypatch)["hours"]
+    steps = 250 * 50 * 15_000  # batches of 4
+    assert hours["train-A1"] == pytest.approx(
+        {"ours": steps / 3.6e9, "peer": steps / 3.6e7}
+    )
