@@ -8,6 +8,7 @@ linkage finds the strings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,22 +16,32 @@ from numpy.typing import ArrayLike, NDArray
 from nwslib.reduction import check_points
 
 
-def single_linkage(points: ArrayLike) -> NDArray[np.float64]:
+def single_linkage(
+    points: ArrayLike, *, memory: int = 2**27, device: str = "cpu"
+) -> NDArray[np.float64]:
     """Single-linkage clustering under the Euclidean distance, exact.
 
     The result of ``scipy.cluster.hierarchy.linkage(points, "single")``, ties
-    included, without its n^2/2 float64 distances. Prim's algorithm needs only
-    the nearest point at each step. One float32 matrix product gives every
-    distance roughly, with a proven error bound; those that can be the nearest
-    are computed in float64 with the additions in scipy's order. (The heights
-    agree to the last bit where scipy is built without fused multiply-add, as on
-    x86-64, else to rounding.)
+    included, without its n^2/2 float64 distances. One float32 matrix product, a
+    tile at a time, bounds all distances from below; of each tile only the least
+    bounds are kept, from every point to every strip of points. Boruvka's
+    algorithm then looks into those strips that can hold the nearest point, with
+    distances in float64 and the additions in scipy's order. (The heights agree to
+    the last bit where scipy is built without fused multiply-add, as on x86-64,
+    else to rounding.) Where heights are tied, the order of rows follows from all
+    edges of that length, which a second product finds.
 
     Parameters
     ----------
     points : array_like, shape [n, d]
         One weight vector a row. float32 is used as it is, any other type as
-        float64. Takes 4 n^2 bytes beside a float32 copy of the points.
+        float64.
+    memory : int
+        Bytes for the table of bounds, and for tied edges; a float32 copy of the
+        points comes on top, and a quarter of the table for notes. Less makes
+        strips wider and takes longer; the result is the same.
+    device : str
+        Where the matrix product is computed, without TF32.
 
     Returns
     -------
@@ -41,60 +52,112 @@ def single_linkage(points: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the array is not a matrix of at least two points, or if a point is
-        not finite (a diverged net).
+        If the array is not a matrix of at least two points, if a point is not
+        finite (a diverged net), if ``memory`` is too small for n points, or if
+        the device is not available.
     """
     points = check_points(points)
-    from nwslib._prim import merge_table, spanning_order
+    n = len(points)
+    if memory < 8 * n:
+        raise ValueError(
+            f"a memory of {memory} bytes is too small for {n} points: give at least "
+            f"{8 * n}."
+        )
+    from nwslib import _rough, _spanning
 
-    order, heights = spanning_order(points, *_lower_bounds(points))
+    _rough.check_device(device)
+    twin_of = _twins(points)
+    distinct = twin_of == np.arange(n)
+    rows, twins = np.flatnonzero(distinct), np.flatnonzero(~distinct)
+    tree = _spanning_tree(points, rows, memory, device)
+    joined = twins, twin_of[twins], np.zeros(len(twins))
+    first, second, heights = map(np.concatenate, zip(joined, tree, strict=True))
+    if len(np.unique(heights)) < n - 1:
+        edges = _tied_edges(points, rows, *tree, memory, device)
+        if edges is None:
+            order, heights = _spanning.visit_all(points)
+        else:
+            order, heights = _spanning.visit_sparse(twin_of, *edges)
+        # Point k + 1 was visited from the tree that ends in point k, so this edge
+        # merges the same clusters as the true nearest pair would.
+        first, second = order[:-1], order[1:]
     ascending = np.argsort(heights, kind="stable")
-    # Point k + 1 was visited from the tree that ends in point k, so this edge
-    # merges the same clusters as the true nearest pair would.
-    return merge_table(order[:-1][ascending], order[1:][ascending], heights[ascending])
+    return _spanning.merge_table(
+        first[ascending], second[ascending], heights[ascending]
+    )
 
 
-def _lower_bounds(points: NDArray) -> tuple[NDArray, NDArray, float]:
-    """Matrix product that bounds every distance from below.
-
-    Returns
-    -------
-    gram : ndarray, shape [n, n]
-    weight : ndarray of float64, shape [n]
-    scale : float
-        Such that ``weight[i] + weight[j] - 2 gram[i, j]``, evaluated in float64,
-        is at most ``(scale * distance(i, j))**2``, with the distance evaluated
-        in float64.
-    """
+def _twins(points: NDArray) -> NDArray[np.int64]:
+    """The first point that is equal to each."""
     n, d = points.shape
-    # The bound below grows with d: float32 would say nothing past 2^24.
-    dtype = np.float32 if d < 2**20 else np.float64
-    # Rough distances lose digits to a common offset, so it goes first. A power
-    # of two brings the points to about 1, out of reach of overflow.
-    centre = points.mean(axis=0, dtype=np.float64)  # [d]
-    exponent = np.frexp(max(points.max(), -points.min()))[1]
-    scale = float(np.ldexp(1.0, min(-exponent, 400)))
-    near = np.empty((n, d), dtype)
-    squares = np.empty(n)
-    for start in range(0, n, 1024):  # blocks: no float64 copy of all points
-        rows = slice(start, start + 1024)
-        near[rows] = (points[rows] - centre) * scale
-        block = near[rows].astype(np.float64)
-        squares[rows] = np.einsum("ij,ij->i", block, block)
-    gram = near @ near.T  # one triangle is computed and mirrored
+    # Points that differ mostly do so in any few coordinates.
+    few = np.linspace(0, d - 1, min(d, 8)).astype(np.int64)
+    _, kind, count = np.unique(
+        points[:, few], axis=0, return_inverse=True, return_counts=True
+    )
+    alike = np.flatnonzero(count[kind.reshape(-1)] > 1)
+    # ... + 0, because 0.0 and -0.0 are equal
+    digests = [
+        blake2b(row + points.dtype.type(0), digest_size=16).digest()
+        for row in map(points.__getitem__, alike)
+    ]
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    twin_of = np.arange(n)
+    twin_of[alike] = alike[first[inverse]]
+    return twin_of
 
-    # For rows a, b of `near` let e = a.a + b.b, u and v the unit roundoffs of
-    # dtype and float64. In whatever order BLAS adds,
-    #   |gram - a.b| <= g |a||b| <= g e / 2,  g = d u / (1 - d u),
-    # hence |a - b|^2 >= e - 2 gram - g e. Having rounded the rows to dtype moves
-    # |a - b|^2 by at most 4 u e, float64 sums here by d v e, and those of the
-    # exact distance by 2 d v e; the 16 leave room for the few operations left.
-    # The constant covers products that underflow, flushed to zero or not.
-    u, v = np.finfo(dtype).eps / 2, 2.0**-53
-    roundoff = (d + 16) * (u + 4 * v)
-    slack = roundoff / (1 - roundoff)
-    weight = squares * (1 - slack) - d * 2.0**-120
-    return gram, weight, scale
+
+def _spanning_tree(
+    points: NDArray, rows: NDArray, memory: int, device: str
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Minimum spanning tree of some of the points: end points, lengths."""
+    if len(rows) == 1:
+        return rows[:0], rows[:0], np.empty(0)
+    import torch
+
+    from nwslib._rough import RoughPoints, strip_bounds
+    from nwslib._spanning import spanning_tree
+
+    # Strips of fewer points are searched faster, but there are more of them.
+    width = 32
+    while 4 * len(rows) * (len(rows) // width + 1) > memory:
+        width *= 2
+    rough = RoughPoints(points, rows, width, device)
+    rough.gather()
+    bounds = strip_bounds(rough, width)
+    rows, scale = rough.rows, rough.scale
+    del rough  # as large as the points
+    threads = torch.get_num_threads()
+    first, second, lengths = spanning_tree(points, rows, bounds, width, scale, threads)
+    return rows[first], rows[second], lengths
+
+
+def _tied_edges(
+    points: NDArray, rows: NDArray, first: NDArray, second: NDArray, lengths: NDArray,
+    memory: int, device: str,
+) -> tuple[NDArray, NDArray, NDArray] | None:  # fmt: skip
+    """All edges that some minimum spanning tree holds, from one such tree.
+
+    They are those exactly as long as the height at which their ends merge. None if
+    they take more than the memory.
+    """
+    from nwslib._rough import RoughPoints, near_cophenetic
+    from nwslib._spanning import have_length, leaf_order
+
+    ascending = np.argsort(lengths, kind="stable")
+    ends = np.searchsorted(rows, [first[ascending], second[ascending]])
+    order, gaps = leaf_order(*ends, lengths[ascending])
+    rough = RoughPoints(points, rows[order], 32, device)
+    edges, size = [(first[:0], second[:0], lengths[:0])], 0
+    for i, j, heights in near_cophenetic(rough, gaps):
+        i, j = rough.rows[i], rough.rows[j]
+        equal = have_length(points, i, j, heights)
+        edges.append((i[equal], j[equal], heights[equal]))
+        size += sum(part.nbytes for part in edges[-1])
+        if size > memory:
+            return None
+    i, j, heights = (np.concatenate(part) for part in zip(*edges, strict=True))
+    return i, j, heights
 
 
 def cut(Z: ArrayLike, k: int) -> NDArray[np.int64]:

@@ -1,18 +1,17 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import cdist
+from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list, linkage
+from scipy.spatial.distance import cdist, squareform
 
-from nwslib.clustering import (
-    _lower_bounds,
-    cut,
-    join_heights,
-    purity,
-    single_linkage,
-)
+from nwslib._rough import RoughPoints, near_cophenetic, strip_bounds
+from nwslib.clustering import cut, join_heights, purity, single_linkage
 
 # scipy takes some of the drawn points for a distance matrix.
 pytestmark = pytest.mark.filterwarnings("ignore:The symmetric non-negative hollow")
@@ -43,8 +42,36 @@ def walks(n_nets, n_epochs, dim, seed=0):
 
 
 @fast
-@given(hnp.arrays(np.int64, matrices, elements=st.integers(-2, 2)))
-def test_ties_and_duplicates_resolve_as_in_scipy(points):
+@given(
+    hnp.arrays(np.int64, matrices, elements=st.integers(-2, 2)),
+    st.sampled_from([2**27, 2000, 240]),
+)
+def test_ties_and_duplicates_resolve_as_in_scipy(points, memory):
+    # The least memory does not hold the tied edges: Prim on all pairs then.
+    np.testing.assert_array_equal(
+        single_linkage(points, memory=memory), linkage(points, "single")
+    )
+
+
+@pytest.mark.parametrize("memory", [2**27, 2**16, 8 * 1300])
+@pytest.mark.parametrize(("values", "d"), [(2, 16), (4, 6), (12, 3), (1500, 1)])
+def test_ties_across_tiles_resolve_as_in_scipy(values, d, memory):
+    points = np.random.default_rng(0).integers(values, size=(1300, d))
+    np.testing.assert_array_equal(
+        single_linkage(points, memory=memory), linkage(points, "single")
+    )
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.ones((5, 3)),
+        np.eye(50),
+        np.array([[0.0, 1], [-0.0, 1], [0, 2]]),
+        np.arange(600.0)[:, None],
+    ],
+)
+def test_nothing_but_ties(points):
     np.testing.assert_array_equal(single_linkage(points), linkage(points, "single"))
 
 
@@ -82,18 +109,163 @@ def test_magnitudes_that_underflow_or_overflow_float32(unit):
     assert_same_linkage(np.concatenate([points, points[:5] * 1.5]))
 
 
-@pytest.mark.parametrize(("n", "d"), [(40, 3), (40, 2160), (3, 2**20)])
+@settings(fast, max_examples=50)
+@given(
+    hnp.arrays(np.float32, matrices, elements=st.floats(-1, 1, width=32)),
+    st.sampled_from([240, 500, 1000]),
+)
+def test_memory_does_not_change_the_result(points, memory):
+    np.testing.assert_array_equal(
+        single_linkage(points, memory=memory), single_linkage(points)
+    )
+
+
+@pytest.mark.parametrize("memory", [2**18, 2**14])
+@pytest.mark.parametrize("shape", ["walks", "blob", "two bases", "copies"])
+def test_wide_strips_and_many_tiles(shape, memory):
+    rng = np.random.default_rng(0)
+    points = {
+        "walks": walks(40, 30, 60)[0],
+        "blob": rng.normal(size=(1200, 60)),
+        "two bases": rng.normal(size=(1200, 60)) + 1e5 * (np.arange(1200) % 2)[:, None],
+        "copies": rng.normal(size=(400, 60))[rng.integers(400, size=1200)],
+    }[shape]
+    np.testing.assert_array_equal(
+        single_linkage(points, memory=memory), linkage(points, "single")
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "d"), [(40, 3), (40, 2160), (3, 2**20), (700, 30), (1100, 300)]
+)
 @pytest.mark.parametrize("spread", [1.0, 1e-4])
 def test_rough_distances_never_exceed_the_exact_ones(n, d, spread):
     rng = np.random.default_rng(0)
     points = rng.normal(size=d) + spread * rng.normal(size=(n, d))
     points[: n // 2] += 1
-    gram, weight, scale = _lower_bounds(points)
-    lower = weight[:, None] + weight - 2 * gram.astype(np.float64)
-    exact = (cdist(points, points) * scale) ** 2
-    assert (lower <= exact).all()
-    # ... and say something about the distance between the two halves.
-    assert (lower[: n // 2, n // 2 :] > 0.5 * exact[: n // 2, n // 2 :]).all()
+    rough = RoughPoints(points, rng.permutation(n), 32, "cpu")
+    exact = (cdist(points, points) * rough.scale) ** 2
+    exact = exact[np.ix_(rough.rows, rough.rows)]
+    np.fill_diagonal(exact, np.inf)
+    halves = (rough.rows < n // 2)[:, None] != (rough.rows < n // 2)
+    seen = np.zeros((n, n), int)
+    for first, second, lower in rough.tiles():
+        part = np.s_[first, second]
+        within = np.s_[: exact[part].shape[0], : exact[part].shape[1]]
+        lower = lower.numpy().astype(np.float64)
+        assert (lower[within] <= exact[part]).all()
+        # ... and say something about the distance between the two halves.
+        told = lower[within] > 0.5 * exact[part]
+        assert told[halves[part]].all()
+        lower[within] = np.inf
+        assert np.isinf(lower).all()  # no points there
+        seen[part] += 1
+    seen += np.triu(seen, 1).T
+    assert (np.triu(seen, 512) <= 1).all() and seen.all()
+
+
+@pytest.mark.parametrize("width", [32, 512, 2048])
+def test_strip_bounds_cover_every_strip(width):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1100, 8))
+    rough = RoughPoints(points, np.arange(1100), width, "cpu")
+    rough.gather()
+    assert sorted(rough.rows) == list(range(1100))
+    bounds = strip_bounds(rough, width)
+    exact = (cdist(points, points) * rough.scale)[np.ix_(rough.rows, rough.rows)] ** 2
+    np.fill_diagonal(exact, np.inf)
+    least = np.minimum.reduceat(exact, np.arange(0, 1100, width), axis=1)
+    assert bounds.shape == least.shape
+    assert (bounds <= least).all()
+    np.testing.assert_allclose(bounds, least, atol=1e-4)
+
+
+def test_gathered_points_stand_with_their_net():
+    points, nets, _ = walks(40, 30, 300)
+    rough = RoughPoints(points, np.arange(1200), 32, "cpu")
+    rough.gather()
+    changes = np.count_nonzero(np.diff(nets[rough.rows]))
+    assert changes < 400  # 1170 if shuffled, 39 at best
+
+
+def test_no_edge_as_long_as_its_ends_merge_high_is_missed():
+    points = np.random.default_rng(0).integers(6, size=(1300, 4)).astype(float)
+    points = np.unique(points, axis=0)
+    assert len(points) > 512  # more than one tile
+    Z = linkage(points, "single")
+    order = leaves_list(Z)
+    merge = squareform(cophenet(Z))[np.ix_(order, order)]
+    rough = RoughPoints(points, order, 32, "cpu")
+    found = set()
+    for i, j, heights in near_cophenetic(rough, np.diag(merge, 1).copy()):
+        np.testing.assert_array_equal(heights, merge[i, j])
+        found |= {tuple(sorted(pair)) for pair in zip(i, j, strict=True)}
+    exact = cdist(points, points)[np.ix_(order, order)]
+    expected = np.argwhere(np.triu(exact == merge, 1))
+    assert found >= set(map(tuple, expected))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_change_the_result(threads):
+    points = np.random.default_rng(0).integers(4, size=(1500, 9))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ours = single_linkage(points)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(ours, linkage(points, "single"))
+
+
+def test_precision_that_the_caller_has_set_is_kept_and_not_used():
+    points = walks(12, 25, 300)[0]
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert_same_linkage(points)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_memory_stays_bounded():
+    # 6000 points: a float32 matrix of all distances takes 144 MB.
+    code = """
+import resource
+import numpy as np
+from nwslib.clustering import single_linkage
+points = np.random.default_rng(0).normal(size=(6000, 50)).astype(np.float32)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+single_linkage(points[:1000], memory=2**20)  # loads what it needs
+before = peak()
+single_linkage(points, memory=2**21)
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 50
+
+
+def test_import_loads_neither_torch_nor_numba():
+    code = "import sys, nwslib.clustering; print({'torch', 'numba'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("device", ["no-such-device", "xpu:99", "meta"])
+def test_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match=f"device '{device}' is not available here: "):
+        single_linkage(np.eye(3), device=device)
+
+
+def test_memory_that_cannot_do():
+    with pytest.raises(
+        ValueError, match="memory of 23 bytes is too small for 3 points: .* least 24"
+    ):
+        single_linkage(np.eye(3), memory=23)
+    assert single_linkage(np.eye(3), memory=24).shape == (2, 4)
 
 
 def test_linkage_takes_lists_views_and_two_points():
