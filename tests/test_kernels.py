@@ -143,3 +143,16 @@ def test_a2_on_images_of_another_size_is_not_the_kernels(random_images):
         check_request(net, [Recipe()], images, schedule, engine="kernel")
     trained = train_stack(net, [Recipe()], images, schedule, progress=False)
     assert trained.weights.shape == (1, 2, 1376)
+
+
+@every_kernel
+def test_subnormal_numbers_are_zero_in_the_kernels_threads_only(net, random_images):
+    images = random_images(8)
+    stack = build_stack(
+        get_net(net), [Recipe(lr=0.0)], images, Schedule(1, 4), engine="kernel"
+    )
+    stack._weights[:] = 1e-40
+    order = torch.arange(8, dtype=torch.int32)[None]
+    stack.train(images.train_images, images.train_labels, order, 0)
+    assert (stack.weights == 0).all()
+    assert torch.tensor([1e-40]).mul(1.0).item() > 0
