@@ -203,10 +203,16 @@ pd.Series(memory, name="memory and time", dtype=object).to_frame()
 #   each window meet the map. Going back, the gradient of a pooling window passes
 #   through one of its four positions. And 16 channels fill one vector register, so
 #   the innermost loops run over channels.
+# - **No number that costs dozens of others.** Numbers below $10^{-38}$ are
+#   computed in a slow corner of the processor, and a net that collapses is made
+#   of them. The kernels count them as zero, or one of chapter 02's readings would
+#   take longer than all others together.
 # - **Compare in bulk, decide exactly.** Single linkage needs distances between
 #   all pairs of points. One float32 matrix product, tile by tile, gives all of
 #   them roughly and at the machine's full speed, with a proven bound on how
-#   rough. Only pairs that can matter under that bound are measured again, in
+#   rough. Of each tile only the least bound from every point to every strip of
+#   32 points is kept. Boruvka's algorithm then asks for every growing cluster
+#   where the nearest point outside it can be, and measures only there, in
 #   float64. So the tree is exact, ties included, and the table of all distances
 #   is never stored.
 #

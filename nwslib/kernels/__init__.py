@@ -7,8 +7,8 @@ one model, its momentum and its gradient through a whole epoch before it takes t
 next. ``tests/test_kernels.py`` holds them to the general path.
 
 One thing differs from it: subnormal numbers, below 1.2e-38, count as zero. A net
-that collapses is made of them, and each costs a processor a hundred times the time
-of a number of ordinary size.
+that collapses is made of them, and a processor takes dozens of times as long over
+one as over a number of ordinary size.
 
 A kernel is a module with two functions: ``train`` and ``evaluate``.
 """
