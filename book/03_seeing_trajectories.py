@@ -204,7 +204,10 @@ for net in zoos:
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# The median net's steps, as shares of its first.
+# The median net's steps, as shares of its first. In the recorded run the
+# convolutional zoo's steps shrink to the end. The fully connected zoo's reach
+# their floor, 8 % of the first step, half way: from there on a step's length
+# says nothing about its epoch, which fits the next chapter's tables.
 #
 # ## What it means for you
 #

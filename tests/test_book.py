@@ -335,3 +335,11 @@ def test_the_readme_quotes_the_recorded_bench() -> None:
         ours, plain = row["ours"], row["peers"]["plain-loop"]
         cells = f"| {ours:.1f} us | {plain:.0f} us | {plain / ours:.0f} |"
         assert cells in readme, net
+    a1, a2 = (rows[f"train-{net}"]["peers"] for net in ("A1", "A2"))
+    for peer in ("jax-vmap", "general-engine"):
+        assert f"{a1[peer]:.1f} and {a2[peer]:.0f} us" in readme, peer
+    paper, large = rows["linkage-12500x2160"], rows["linkage-50000x1000"]
+    assert f"{paper['ours']:.1f} s and {paper['memory_mb']:.0f} MB" in readme
+    best = min(paper["peers"], key=paper["peers"].get)
+    assert f"({best}: {paper['peers'][best]:.0f} s)" in readme
+    assert f"{large['ours']:.0f} s and {large['memory_mb']:.0f} MB" in readme
