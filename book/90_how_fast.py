@@ -34,6 +34,7 @@ check_parameters(globals(), "profile seed device data_dir out_dir n_models")
 
 # %%
 import json
+import textwrap
 import time
 from pathlib import Path
 
@@ -76,7 +77,8 @@ pd.Series(bench.get("machine", {}), name="recorded on").drop(
 
 # %%
 versions = bench.get("machine", {}).get("versions", {})
-print(", ".join(f"{name} {number}" for name, number in versions.items()))
+told_versions = [f"{name} {number}" for name, number in versions.items()]
+print(textwrap.fill(", ".join(told_versions), 70))
 
 # %% [markdown]
 # Training first: the time of one step of one net. `general-engine` is our own
@@ -106,6 +108,13 @@ def told(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
+def span(times: list[float]) -> str:
+    """The least and the greatest of several times."""
+    if not times:
+        return ""
+    return " - ".join(dict.fromkeys(told(f(times)) for f in (min, max)))
+
+
 def table(rows: list[dict]) -> pd.DataFrame:
     """Every contender of every row, with what was recorded of it."""
     lines = {}
@@ -114,14 +123,14 @@ def table(rows: list[dict]) -> pd.DataFrame:
         for name, t in times.items():
             if t is None:
                 continue
+            unit = row["unit"].partition("/")[0]
             rounds = row.get("rounds", {}).get(name, [])
             compiled = row.get("compile", {}).get(name)
             lines[row["name"], name] = {
-                "time": f"{told(t)} {row['unit']}",
+                "time": f"{told(t)} {unit}",
                 "ours = 1": told(t / row["ours"]),
                 "rounds": len(rounds) or "",
-                "from": told(min(rounds)) if rounds else "",
-                "to": told(max(rounds)) if rounds else "",
+                "they took": span(rounds),
                 "compiles": "" if compiled is None else f"{compiled:.1f} s",
             }
     return pd.DataFrame.from_dict(lines, orient="index")
@@ -211,7 +220,7 @@ pd.Series(memory, name="memory and time", dtype=object).to_frame()
 #   all pairs of points. One float32 matrix product, tile by tile, gives all of
 #   them roughly and at the machine's full speed, with a proven bound on how
 #   rough. Of each tile only the least bound from every point to every strip of
-#   32 points is kept. Boruvka's algorithm then asks for every growing cluster
+#   at least 32 points is kept. Boruvka's algorithm then asks for every growing cluster
 #   where the nearest point outside it can be, and measures only there, in
 #   float64. So the tree is exact, ties included, and the table of all distances
 #   is never stored.

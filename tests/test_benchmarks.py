@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -221,7 +222,9 @@ def read_by_the_chapter(folder, monkeypatch):
     (first,) = (k for k, cell in enumerate(cells) if "def recorded_bench" in cell)
     (last,) = (k for k, cell in enumerate(cells) if "gpu = recorded" in cell)
     monkeypatch.chdir(folder)
-    names = {"json": json, "Path": Path, "pd": pd, "plots": plots}
+    names = {
+        "json": json, "textwrap": textwrap, "Path": Path, "pd": pd, "plots": plots
+    }  # fmt: skip
     exec("\n".join(cells[first : last + 1]), names)
     return names
 

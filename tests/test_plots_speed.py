@@ -59,10 +59,10 @@ def test_contenders_stand_in_order_of_their_ratio_to_ours():
 def test_times_are_told_in_a_unit_that_suits_them():
     linkage = {
         "name": "linkage", "unit": "s", "ours": 0.0123,
-        "peers": {"scipy": 88.2, "slow": 123.4}, "limit": 2e-6,
+        "peers": {"scipy": 88.2, "near": 99.5, "slow": 123.4}, "limit": 2e-6,
     }  # fmt: skip
     texts = labels(plots.speed_ratios([linkage]).axes[0].texts)
-    assert texts == ["2 us", "12 ms", "88 s", "123 s"]
+    assert texts == ["2 us", "12 ms", "88 s", "100 s", "123 s"]
 
 
 def test_bars_span_the_rounds_where_there_are_some():

@@ -132,9 +132,9 @@ def _contenders(row: Mapping[str, object]) -> dict[str, float]:
 
 
 def _told(time: float, unit: str) -> str:
-    """A time with three digits and the unit that suits it."""
+    """A time with two digits, or all before the point, and the unit that suits."""
     unit = unit.partition("/")[0]
     seconds = time * _UNITS[unit]
     unit = next((u for u in ("s", "ms") if seconds >= _UNITS[u]), "us")
     value = seconds / _UNITS[unit]
-    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.2g} {unit}"
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
