@@ -78,7 +78,7 @@ pd.Series(bench.get("machine", {}), name="recorded on").drop(
 # %%
 versions = bench.get("machine", {}).get("versions", {})
 told_versions = [f"{name} {number}" for name, number in versions.items()]
-print(textwrap.fill(", ".join(told_versions), 70))
+print(textwrap.fill(", ".join(told_versions), 70, break_on_hyphens=False))
 
 # %% [markdown]
 # Training first: the time of one step of one net. `general-engine` is our own

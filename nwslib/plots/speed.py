@@ -54,14 +54,15 @@ def speed_ratios(rows: Sequence[Mapping[str, object]]) -> Figure:
         for place, (name, time) in enumerate(times.items()):
             ratio = time / row["ours"]
             colour = _COLOURS.get(name, _PEER)
+            end = ratio  # the number stands to the right of all that is drawn
             spans = row.get("rounds", {}).get(name)
             if spans:
-                ends = min(spans) / row["ours"], max(spans) / row["ours"]
-                ax.plot(ends, [place, place], color=colour, lw=2.2, alpha=0.5)
+                start, end = min(spans) / row["ours"], max(spans) / row["ours"]
+                ax.plot([start, end], [place, place], color=colour, lw=2.2, alpha=0.5)
             marker = "|" if name == "limit" else "o"
             ax.plot(ratio, place, marker, color=colour, ms=6, mew=2)
             ax.annotate(
-                _told(time, row["unit"]), (ratio, place), (8, 0),
+                _told(time, row["unit"]), (end, place), (8, 0),
                 textcoords="offset points", va="center", color=DARK, fontsize=9,
             )  # fmt: skip
         ax.axvline(1, color=_COLOURS["ours"], lw=0.8, zorder=0)
