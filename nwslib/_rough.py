@@ -184,17 +184,6 @@ def tile_size(device: str) -> int:
     return 512 if torch.device(device).type == "cpu" else 4096
 
 
-def check_device(device: str) -> None:
-    """Raise ValueError if the machine lacks the device, or the device float64."""
-    try:
-        torch.zeros(1, dtype=torch.float64, device=device).cpu()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(
-            f"device '{device}' is not available here: choose 'cpu', or one with "
-            "float64 that this machine and its build of torch have."
-        ) from error
-
-
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """No TF32 or bfloat16 in float32 products, whatever the caller has set."""

@@ -63,9 +63,10 @@ def single_linkage(
             f"a memory of {memory} bytes is too small for {n} points: give at least "
             f"{8 * n}."
         )
-    from nwslib import _rough, _spanning
+    from nwslib import _spanning
+    from nwslib._device import check_device
 
-    _rough.check_device(device)
+    check_device(device)
     twin_of = _twins(points)
     distinct = twin_of == np.arange(n)
     rows, twins = np.flatnonzero(distinct), np.flatnonzero(~distinct)

@@ -25,8 +25,8 @@ from nwslib.zoo import Zoo, ZooWriter
 
 #: Modules whose source a zoo's weights depend on: edited, the zoo is grown afresh.
 _TRAINING_CODE = (
-    "data", "_image_files", "nets", "flatten", "recipe", "stacked", "kernels/__init__",
-    "kernels/_common", "kernels/a1", "kernels/a2", "train",
+    "data", "_image_files", "_device", "nets", "flatten", "recipe", "stacked",
+    "kernels/__init__", "kernels/_common", "kernels/a1", "kernels/a2", "train",
 )  # fmt: skip
 
 

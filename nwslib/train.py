@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nwslib._device import check_device
 from nwslib.data import ImageSet, pixel_statistics
 from nwslib.flatten import Layout
 from nwslib.nets import NETS, NetSpec, initialise
@@ -210,13 +211,7 @@ def check_request(
     """Raise :func:`train_stack`'s errors, before anything takes time."""
     if not recipes:
         raise ValueError("no recipes: give at least one model to train.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # unknown, or not built in
-        raise ValueError(
-            f"device '{device}' is not available here: choose 'cpu', or one that "
-            "this machine and its build of torch have."
-        ) from error
+    check_device(device)
     expected = (net.channels, net.image_size, net.image_size)
     given = tuple(images.train_images.shape[1:])
     if given != expected:

@@ -20,3 +20,17 @@ def random_images():
         return ImageSet("noise", *split(train), *split(test))
 
     return make
+
+
+@pytest.fixture
+def book_style():
+    """Draw as the chapters do; close what was drawn."""
+    # matplotlib: only for the tests that draw
+    import matplotlib.pyplot as plt
+
+    from nwslib import plots
+
+    with plt.rc_context():
+        plots.use_book_style()
+        yield
+        plt.close("all")

@@ -20,17 +20,11 @@ from nwslib.papers import ClusterRow
 from nwslib.plots.order import _restrict
 from nwslib.plots.style import GREY, PALETTE, WIDTH
 
+pytestmark = pytest.mark.usefixtures("book_style")
+
 LAYOUTS = {"A1": Layout.of(A1()), "A2": Layout.of(A2())}
 MEASURES = ["purity", "ordered_initial", "ordered_pairs"]
 PAPER = ClusterRow(1.0, 20.0, 0.7)
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context():
-        plots.use_book_style()
-        yield
-        plt.close("all")
 
 
 @pytest.fixture

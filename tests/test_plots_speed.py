@@ -6,6 +6,8 @@ from matplotlib import pyplot as plt
 from nwslib import plots
 from nwslib.plots.style import WIDTH
 
+pytestmark = pytest.mark.usefixtures("book_style")
+
 ROW = {
     "name": "train-A1",
     "unit": "us/model-step",
@@ -21,14 +23,6 @@ GROWTH = {
     "times": {"ours": [[25, 50.0], [250, 500.0]], "jax-vmap": [[25, 200.0]]},
     "exponents": {"ours": 1.0, "jax-vmap": None},
 }
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context():
-        plots.use_book_style()
-        yield
-        plt.close("all")
 
 
 def labels(ticks):

@@ -10,7 +10,8 @@ One thing differs from it: subnormal numbers, below 1.2e-38, count as zero. A ne
 that collapses is made of them, and a processor takes dozens of times as long over
 one as over a number of ordinary size.
 
-A kernel is a module with two functions: ``train`` and ``evaluate``.
+A kernel is a module with two functions, ``train`` and ``evaluate``, and ``ORDER``:
+where each of its weights stands in the net's layout.
 """
 
 from __future__ import annotations
