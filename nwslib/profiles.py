@@ -24,6 +24,10 @@ class Profile:
         Epochs of each net; 50 in the paper.
     n_reading_models : int
         Nets trained for each reading of A2's Table 1.
+    n_varied_models : int
+        Nets of each kind with hyper-parameters of their own (chapter 05).
+    n_shift_models : int
+        Nets of each kind that every change of data is tried on (chapter 06).
     """
 
     name: str
@@ -31,14 +35,25 @@ class Profile:
     n_models: int
     epochs: int
     n_reading_models: int
+    n_varied_models: int
+    n_shift_models: int
 
 
 #: Every profile by name.
 PROFILES = {
-    "quick": Profile("quick", "digits", n_models=25, epochs=50, n_reading_models=8),
-    "full": Profile("full", "mnist", n_models=50, epochs=50, n_reading_models=12),
-    "paper": Profile("paper", "mnist", n_models=250, epochs=50, n_reading_models=16),
-}
+    "quick": Profile(
+        "quick", "digits", n_models=25, epochs=50, n_reading_models=8,
+        n_varied_models=60, n_shift_models=50,
+    ),
+    "full": Profile(
+        "full", "mnist", n_models=50, epochs=50, n_reading_models=12,
+        n_varied_models=100, n_shift_models=50,
+    ),
+    "paper": Profile(
+        "paper", "mnist", n_models=250, epochs=50, n_reading_models=16,
+        n_varied_models=250, n_shift_models=100,
+    ),
+}  # fmt: skip
 
 
 def get_profile(name: str, /, **overrides: object) -> Profile:

@@ -1,8 +1,8 @@
-"""Measures of a net's path through weight space, one snapshot an epoch.
+"""The order of epochs along a path, found without labels.
 
-So far the order of epochs, Section 3.2 of Schuerholt & Borth: nets take large
-steps first and small ones later, so within a cluster the distance at which a
-snapshot joins should fall from epoch to epoch and give their order away.
+Section 3.2 of Schuerholt & Borth: nets take large steps first and small ones later,
+so within a cluster the distance at which a snapshot joins should fall from epoch to
+epoch and give their order away.
 """
 
 from __future__ import annotations
