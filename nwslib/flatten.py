@@ -148,11 +148,31 @@ class Layout:
         ValueError
             If an entry is missing, extra or of another shape.
         """
+        return torch.cat([p.reshape(-1).to(self.dtype) for p in self.pieces(net)])
+
+    def pieces(self, net: nn.Module | Mapping[str, Tensor] | Tensor) -> list[Tensor]:
+        """Net to its tensors in the order of the slices, without a copy.
+
+        Parameters
+        ----------
+        net : Module, mapping of str to Tensor, or Tensor of shape [size]
+            A net of exactly this layout, or its vector.
+
+        Returns
+        -------
+        list of Tensor
+            A tensor a slice, in its shape, detached: the net's own memory.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, extra or of another shape.
+        """
+        if isinstance(net, Tensor):
+            net = self.unflatten(net)
         state = _state(net)
         self._check(state)
-        return torch.cat(
-            [state[p.name].detach().reshape(-1).to(self.dtype) for p in self.slices]
-        )
+        return [state[p.name].detach() for p in self.slices]
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Vector to ``state_dict``; leading dimensions are kept.

@@ -1,6 +1,6 @@
 """Measures of a net's path through weight space.
 
-:mod:`~nwslib.trajectory.geometry` is the path's shape, for known order;
+:mod:`~nwslib.trajectory.geometry` is the shape of a path whose order is known;
 :mod:`~nwslib.trajectory.epochs` is the order of epochs found without labels.
 """
 
@@ -12,5 +12,26 @@ from nwslib.trajectory.epochs import (
     epoch_order,
     order,
 )
+from nwslib.trajectory.geometry import (
+    PathFollower,
+    PathGeometry,
+    Position,
+    geometry_by_group,
+    groups,
+    path_geometry,
+)
 
-__all__ = ["Assignment", "EpochOrder", "Order", "assign", "epoch_order", "order"]
+__all__ = [
+    "Assignment",
+    "EpochOrder",
+    "Order",
+    "PathFollower",
+    "PathGeometry",
+    "Position",
+    "assign",
+    "epoch_order",
+    "geometry_by_group",
+    "groups",
+    "order",
+    "path_geometry",
+]
