@@ -44,6 +44,7 @@ import pandas as pd
 from nwslib import data, plots, readings, report
 from nwslib.profiles import get_profile
 from nwslib.reduction import neighbour_shares, svd_space, umap_plane
+from nwslib.trajectory import path_geometry
 
 started = time.time()
 plots.use_book_style()
@@ -88,11 +89,11 @@ for net, zoo in zoos.items():
 # and it hides the order.
 
 # %% mystnb={"figure": {"caption": "Distance from each snapshot to the next, one line a net (thin) and the median over the zoo (thick). Where the lines fall, the length of a step tells its epoch; where they are flat, it does not.", "name": "fig-steps"}, "image": {"alt": "Two panels, convolutional and fully connected zoo, with the step length on a logarithmic axis against the epoch; lines fall in early epochs and level off later."}}
-paths = {  # [nets, epochs + 1, weights]
-    net: zoo.weights(zoo.select(diverged=False))
-    for net, zoo in zoos.items()
-}
-_ = plots.step_lengths(paths)
+lengths = {}  # [nets, epochs]
+for net, zoo in zoos.items():
+    weights = zoo.weights(zoo.select(diverged=False))
+    lengths[net] = path_geometry(weights).step
+_ = plots.step_lengths(lengths)
 
 # %% [markdown]
 # ## The full space in a plane
@@ -182,10 +183,8 @@ shares.astype(float).round(3)
 
 # %%
 steps = {
-    net: np.median(
-        np.linalg.norm(np.diff(path, axis=1), axis=-1), axis=0
-    ).tolist()
-    for net, path in paths.items()
+    net: np.median(of_nets, axis=0).tolist()
+    for net, of_nets in lengths.items()
 }  # the median net's step into each epoch
 
 

@@ -83,7 +83,7 @@ DRAWINGS = {
     "distance_histograms": lambda: plots.distance_histograms({"start": [1, 2, 2]}),
     "training_curves": lambda: plots.training_curves({"A2": history()}),
     "weight_statistics": lambda: plots.weight_statistics({"A2": np.eye(3)}),
-    "step_lengths": lambda: plots.step_lengths({"A2": heap()[0].reshape(3, 4, 2)}),
+    "step_lengths": lambda: plots.step_lengths({"A2": [[3, 2], [4, 2]]}),
     "trajectories": lambda: plots.trajectories({"A2": heap(epochs=200)}),
     "dendrogram": lambda: plots.dendrogram(*tree()),
     "order_scores": lambda: plots.order_scores(scores()),
@@ -220,12 +220,9 @@ def test_weight_statistics_colour_finite_nets_by_accuracy():
     np.testing.assert_array_equal(points.get_array(), [0.5, 0.9])
 
 
-def test_step_lengths_are_distances_between_epochs():
-    paths = np.zeros((3, 4, 2))
-    paths[:, :, 0] = [0, 4, 6, 7]
-    paths[1] *= 3
-    paths[2, 3] = np.nan  # diverged: left out
-    figure = plots.step_lengths({"A2": paths})
+def test_step_lengths_are_lines_with_their_median():
+    steps = [[4, 2, 1], [12, 6, 3], [4, 2, np.nan]]  # the last diverged: left out
+    figure = plots.step_lengths({"A2": steps})
     first, second, median = figure.axes[0].lines
     np.testing.assert_allclose(first.get_ydata(), [4, 2, 1])
     np.testing.assert_allclose(second.get_ydata(), [12, 6, 3])
@@ -261,7 +258,7 @@ def test_small_and_diverged_zoos_are_drawn(size):
     xy, nets, epochs = heap(**size)
     xy[0] = np.nan
     svg(plots.trajectories({"mine": (xy, nets, epochs)}))
-    svg(plots.step_lengths({"mine": np.full((2, 3, 4), np.nan)}))
+    svg(plots.step_lengths({"mine": np.full((2, 3), np.nan)}))
     svg(plots.weight_statistics({"mine": np.full((3, 1), np.nan)}))
     svg(plots.training_curves({"mine": history(nets=1, epochs=1)}))
     svg(plots.dendrogram(*tree(nets=1)))
@@ -371,8 +368,8 @@ def test_readings_mark_the_papers_values_and_what_is_missing():
             "'A2' has 1 means, 2 deviations, 1 accuracies: pass one of each",
         ),
         (
-            lambda: plots.step_lengths({"A2": np.zeros((3, 1, 5))}),
-            r"'A2' have shape \[3, 1, 5\].*at least two snapshots",
+            lambda: plots.step_lengths({"A2": np.zeros((3, 0))}),
+            r"'A2' have shape \[3, 0\].*at least one step",
         ),
         (
             lambda: plots.trajectories({"A2": (np.zeros((3, 2)), [0, 0, 0], [1, 2])}),

@@ -24,31 +24,30 @@ from nwslib.plots.style import (
 )
 
 
-def step_lengths(weights: Mapping[str, ArrayLike]) -> Figure:
+def step_lengths(steps: Mapping[str, ArrayLike]) -> Figure:
     """Draw the distance from each snapshot to the next (chapter 03).
 
     Parameters
     ----------
-    weights : mapping of str to array_like, shape [nets, snapshots, weights]
-        For each zoo the snapshots at epochs 0, 1, 2, ...; nets that are not finite
-        are left out.
+    steps : mapping of str to array_like, shape [nets, epochs]
+        For each zoo the lengths of the steps that lead to epochs 1, 2, ..., see
+        :class:`nwslib.trajectory.PathGeometry`; nets that are not finite are left
+        out.
 
     Raises
     ------
     ValueError
-        If there are no zoos, or one has fewer than two snapshots a net.
+        If there are no zoos, or one has no step.
     """
-    for zoo, paths in weights.items():
-        if np.ndim(paths) != 3 or np.shape(paths)[1] < 2:
+    for zoo, lengths in steps.items():
+        if np.ndim(lengths) != 2 or np.shape(lengths)[1] < 1:
             raise ValueError(
-                f"weights of '{zoo}' have shape {list(np.shape(paths))}: pass [nets, "
-                "snapshots, weights] with at least two snapshots."
+                f"steps of '{zoo}' have shape {list(np.shape(lengths))}: pass [nets, "
+                "epochs] with at least one step."
             )
-    fig, axes = panels(weights, by="zoo", height=2.7, sharey=True)
-    for (zoo, paths), ax in zip(weights.items(), axes[0], strict=True):
-        lengths = np.array(  # [nets, snapshots - 1]; a net at a time saves memory
-            [np.linalg.norm(np.diff(path, axis=0), axis=1) for path in paths]
-        ).reshape(-1, np.shape(paths)[1] - 1)
+    fig, axes = panels(steps, by="zoo", height=2.7, sharey=True)
+    for (zoo, lengths), ax in zip(steps.items(), axes[0], strict=True):
+        lengths = np.asarray(lengths)
         lengths = lengths[np.isfinite(lengths).all(axis=1)]
         epochs = np.arange(1, lengths.shape[1] + 1)
         ax.plot(
