@@ -1,7 +1,9 @@
 """Measures of a net's path through weight space.
 
 :mod:`~nwslib.trajectory.geometry` is the shape of a path whose order is known;
-:mod:`~nwslib.trajectory.epochs` is the order of epochs found without labels.
+:mod:`~nwslib.trajectory.epochs` is the paper's order of epochs, and how far an order
+is right; :mod:`~nwslib.trajectory.seriation` finds better ones, and
+:mod:`~nwslib.trajectory.trials` measures by how much.
 """
 
 from nwslib.trajectory.epochs import (
@@ -20,6 +22,11 @@ from nwslib.trajectory.geometry import (
     groups,
     path_geometry,
 )
+from nwslib.trajectory.seriation import (
+    direction_confidence,
+    link_confidence,
+    seriate,
+)
 
 __all__ = [
     "Assignment",
@@ -29,9 +36,12 @@ __all__ = [
     "PathGeometry",
     "Position",
     "assign",
+    "direction_confidence",
     "epoch_order",
     "geometry_by_group",
     "groups",
+    "link_confidence",
     "order",
     "path_geometry",
+    "seriate",
 ]
