@@ -319,9 +319,10 @@ _ = plots.dendrogram(
 # ## What it means for you
 #
 # Checkpoints of several runs of one architecture, file names lost? Flatten them,
-# cluster by single linkage, cut: the runs come back. Trust the order only while
-# the loss still falls quickly; near the end of training, distances no longer
-# tell time.
+# cluster by single linkage, cut: the runs come back. Trust the order that
+# decreasing distance gives only while the loss still falls quickly. It looks at a
+# snapshot's nearest neighbour and no further; chapter 07 asks all distances at
+# once, and does better.
 #
 # ```python
 # import numpy as np
@@ -343,7 +344,7 @@ _ = plots.dendrogram(
 # - Snapshots find their net without labels; epochs find their place only early.
 # - Tables 2 and 3 beside ours, in seven spaces, with verdicts.
 # - The printed order measures fit a rule for ties that knows the answer; counted
-#   fairly, distances order the first epochs and little more.
+#   fairly, decreasing distance orders the first epochs and little more.
 
 # %%
 source = report.provenance(sizes, seed, device, started)
