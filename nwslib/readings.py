@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nwslib.data import ImageSet
-from nwslib.nets import get_net
+from nwslib.nets import NetSpec, get_net
 from nwslib.profiles import Profile
 from nwslib.sampling import grow
 from nwslib.train import Recipe, Schedule, Trained, train_stack
@@ -49,6 +49,36 @@ class Reading:
         """One recipe a model; ``seed`` shifts all of them to fresh seeds."""
         first = seed * 1_000_000
         return [replace(self.recipe, seed=first + k) for k in range(n_models)]
+
+    def varied_recipes(self, n_models: int, seed: int = 0) -> list[Recipe]:
+        """One recipe a model, each with hyper-parameters of its own.
+
+        Drawn independently: SGD or Adam; SGD's learning rate from a tenth to ten
+        times this reading's and its momentum 0, 0.5 or 0.9; Adam's learning rate
+        from 1e-4 to 1e-2; weight decay from a hundredth to three times this
+        reading's; one of three initialisations. Ranges are log-uniform.
+
+        A recipe depends on its own seed alone, so a larger zoo begins with a
+        smaller one's; the seeds are none that :meth:`recipes` gives.
+        """
+        first = seed * 1_000_000 + 500_000
+        return [self._varied(first + k) for k in range(n_models)]
+
+    def _varied(self, seed: int) -> Recipe:
+        rng = np.random.default_rng(seed)
+        optimizer = ("sgd", "adam")[rng.integers(2)]
+        sgd = optimizer == "sgd"
+        middle = self.recipe.lr if sgd else 1e-3
+        return Recipe(
+            seed=seed,
+            optimizer=optimizer,
+            lr=float(middle * 10 ** rng.uniform(-1, 1)),
+            momentum=float(rng.choice([0.0, 0.5, 0.9])) if sgd else 0.9,
+            weight_decay=float(self.recipe.weight_decay * 10 ** rng.uniform(-2, 0.5)),
+            init=str(
+                rng.choice(["kaiming_normal", "kaiming_uniform", "xavier_normal"])
+            ),
+        )
 
     def schedule(self, epochs: int) -> Schedule:
         """Return the schedule that keeps every epoch."""
@@ -166,10 +196,42 @@ def paper_zoo(
         For an unknown net, or images that do not fit it.
     """
     architecture, reading = get_net(net), readings[net]
+    recipes = reading.recipes(profile.n_models, seed)
+    return _grown(architecture, reading, recipes, profile, images, out_dir, device)
+
+
+def varied_zoo(
+    net: str,
+    profile: Profile,
+    images: ImageSet,
+    out_dir: str | Path,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Zoo:
+    """Grow or open a zoo whose nets all have hyper-parameters of their own.
+
+    Parameters, place and errors are those of :func:`paper_zoo`; the recipes are
+    :meth:`Reading.varied_recipes`. Batch size and loss are the chosen reading's.
+    """
+    architecture, reading = get_net(net), CHOSEN[net]
+    recipes = reading.varied_recipes(profile.n_varied_models, seed)
+    return _grown(architecture, reading, recipes, profile, images, out_dir, device)
+
+
+def _grown(
+    architecture: NetSpec,
+    reading: Reading,
+    recipes: list[Recipe],
+    profile: Profile,
+    images: ImageSet,
+    out_dir: str | Path,
+    device: str,
+) -> Zoo:
     return grow(
         Path(out_dir) / "zoos",
         architecture,
-        reading.recipes(profile.n_models, seed),
+        recipes,
         images,
         reading.schedule(profile.epochs),
         device=device,

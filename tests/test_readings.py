@@ -16,12 +16,16 @@ from nwslib.readings import (
     measure,
     paper_zoo,
     snapshots,
+    varied_zoo,
 )
 from nwslib.recipe import Recipe, Schedule
 from nwslib.sampling import grow
 from nwslib.trajectory import assign
 
-TINY = Profile("tiny", "digits", n_models=3, epochs=2, n_reading_models=2)
+TINY = Profile(
+    "tiny", "digits", n_models=3, epochs=2, n_reading_models=2,
+    n_varied_models=4, n_shift_models=2,
+)  # fmt: skip
 SCORES = {
     "purity",
     "ordered_initial",
@@ -181,6 +185,47 @@ def test_paper_zoo_is_grown_once(digits, tmp_path, monkeypatch):
 def test_paper_zoo_refuses_unknown_nets(digits, tmp_path):
     with pytest.raises(ValueError, match=r"unknown net 'A3': choose one of \['A1'"):
         paper_zoo("A3", TINY, digits, tmp_path)
+
+
+# --- recipes of their own ---------------------------------------------------
+
+
+def test_varied_recipes_stay_in_their_ranges():
+    for reading in (A1_READING, CHOSEN["A2"]):
+        drawn = reading.varied_recipes(300)
+        middle = reading.recipe
+        for recipe in drawn:
+            sgd = recipe.optimizer == "sgd"
+            assert 0.1 <= recipe.lr / (middle.lr if sgd else 1e-3) <= 10
+            assert 0.01 <= recipe.weight_decay / middle.weight_decay <= 10**0.5
+            assert recipe.momentum in ((0, 0.5, 0.9) if sgd else (0.9,))
+        assert {recipe.optimizer for recipe in drawn} == {"sgd", "adam"}
+        assert len({recipe.init for recipe in drawn}) == 3
+        rates = np.log10([r.lr / middle.lr for r in drawn if r.optimizer == "sgd"])
+        assert abs(rates.mean()) < 0.15 and rates.std() == pytest.approx(0.58, abs=0.06)
+
+
+def test_varied_recipes_begin_alike_and_share_no_seed_with_the_others():
+    reading = CHOSEN["A2"]
+    assert reading.varied_recipes(5, seed=1) == reading.varied_recipes(9, seed=1)[:5]
+    seeds = [
+        recipe.seed
+        for seed in range(3)
+        for draw in (reading.recipes, reading.varied_recipes)
+        for recipe in draw(300, seed)
+    ]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_varied_zoo_has_the_profiles_size(digits, tmp_path):
+    zoo = varied_zoo("A2", TINY, digits, tmp_path, seed=1)
+    assert zoo.path.parent == tmp_path / "zoos"
+    recipes = CHOSEN["A2"].varied_recipes(4, seed=1)
+    for column in ("seed", "lr", "momentum", "weight_decay", "optimizer", "init"):
+        assert zoo.runs[column].tolist() == [getattr(r, column) for r in recipes]
+    assert varied_zoo("A2", TINY, digits, tmp_path, seed=1).path == zoo.path
+    with pytest.raises(ValueError, match=r"unknown net 'A3': choose one of \['A1'"):
+        varied_zoo("A3", TINY, digits, tmp_path)
 
 
 # --- a zoo as points --------------------------------------------------------
