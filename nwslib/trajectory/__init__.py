@@ -1,6 +1,7 @@
 """Measures of a net's path through weight space.
 
-:mod:`~nwslib.trajectory.geometry` is the shape of a path whose order is known;
+:mod:`~nwslib.trajectory.geometry` is the shape of a path whose order is known,
+:mod:`~nwslib.trajectory.follower` of one that is still growing;
 :mod:`~nwslib.trajectory.epochs` is the paper's order of epochs, and how far an order
 is right; :mod:`~nwslib.trajectory.seriation` finds better ones, and
 :mod:`~nwslib.trajectory.trials` measures by how much.
@@ -14,10 +15,9 @@ from nwslib.trajectory.epochs import (
     epoch_order,
     order,
 )
+from nwslib.trajectory.follower import PathFollower, Position
 from nwslib.trajectory.geometry import (
-    PathFollower,
     PathGeometry,
-    Position,
     geometry_by_group,
     groups,
     path_geometry,

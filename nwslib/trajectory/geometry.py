@@ -5,20 +5,17 @@ trajectories as well as step length" to tell the state of training, and define n
 of them. The definitions here are those of movement ecology and discrete differential
 geometry, where paths known at a few points are measured every day.
 
-:func:`path_geometry` measures a finished path, :class:`PathFollower` one that is
-still growing, a snapshot at a time and in the memory of three weight vectors.
+:func:`path_geometry` measures a finished path;
+:class:`nwslib.trajectory.PathFollower` one that is still growing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
 from nwslib.flatten import Layout
 
@@ -118,7 +115,9 @@ def _measure(path: NDArray) -> PathGeometry:
     """Geometry of one path [n, d] in float64."""
     moves = np.diff(path, axis=0)  # [n - 1, d]
     step = np.linalg.norm(moves, axis=1)
-    turning = _angle(step[:-1], step[1:], np.einsum("ij,ij->i", moves[:-1], moves[1:]))
+    turning = angle_between(
+        step[:-1], step[1:], np.einsum("ij,ij->i", moves[:-1], moves[1:])
+    )
     travelled = np.concatenate([[0.0], np.cumsum(step)])
     from_start = np.linalg.norm(path - path[0], axis=1)
     with np.errstate(invalid="ignore"):  # 0 / 0: a path that never moved
@@ -136,8 +135,8 @@ def _measure(path: NDArray) -> PathGeometry:
     )
 
 
-def _angle(a: NDArray, b: NDArray, inner: NDArray) -> NDArray:
-    """Angle between vectors of lengths a and b with an inner product, or NaN.
+def angle_between(a: NDArray, b: NDArray, inner: NDArray) -> NDArray:
+    """Angle between vectors of lengths a and b, from their inner product; or NaN.
 
     By arctangent, because the arccosine loses half the digits of small angles.
     """
@@ -209,129 +208,3 @@ def geometry_by_group(path: ArrayLike, layout: Layout) -> dict[str, PathGeometry
         )
         for name, members in groups(layout).items()
     }
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a followed path is: the newest entries of :class:`PathGeometry`.
-
-    Attributes
-    ----------
-    step : float
-        Length of the step that led here.
-    travelled, from_start : float
-    turning, curvature : float
-        At the snapshot before this one, where the newest step begins.
-    smoothness, straightness : float
-        Of the path so far.
-    """
-
-    step: float
-    travelled: float
-    from_start: float
-    turning: float
-    curvature: float
-    smoothness: float
-    straightness: float
-
-
-class PathFollower:
-    """Measure a path while it grows.
-
-    Equal to :func:`geometry_by_group` of all snapshots so far, to the rounding of
-    the weights' own type. The distance to the end and the dimension need all
-    snapshots: a follower does not have them.
-
-    Parameters
-    ----------
-    layout : Layout
-
-    Notes
-    -----
-    Keeps three weight vectors (the first, the last, the last step), on the device of
-    the first snapshot, whatever the length of the path.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self.groups = groups(layout)
-        self._members = np.zeros((len(self.groups), len(layout.slices)))
-        for row, members in zip(self._members, self.groups.values(), strict=True):
-            row[list(members)] = 1
-        self._start: list[Tensor] = []
-        self._last: list[Tensor] = []
-        self._move: list[Tensor] = []  # of the last step
-        self._step = np.full(len(self.groups), np.nan)
-        self._travelled = np.zeros(len(self.groups))
-        self._cosines = np.zeros((2, len(self.groups)))  # sum and number
-
-    def add(
-        self, net: nn.Module | Mapping[str, Tensor] | Tensor
-    ) -> dict[str, Position]:
-        """Go on to the next snapshot.
-
-        Parameters
-        ----------
-        net : Module, state_dict or Tensor [layout.size]
-
-        Returns
-        -------
-        dict of str to Position
-            Keys as in :func:`groups`.
-
-        Raises
-        ------
-        ValueError
-            If the net does not fit the layout.
-        """
-        with torch.no_grad():
-            pieces = self._layout.pieces(net)
-            pieces = [p.reshape(-1).to(torch.promote_types(p.dtype, torch.float32))
-                      for p in pieces]  # fmt: skip
-            if self._start:
-                self._take(self._sums(pieces))
-            else:
-                self._start = [piece.clone() for piece in pieces]
-                self._last = [piece.clone() for piece in pieces]
-                self._move = [torch.zeros_like(piece) for piece in pieces]
-                self._take(np.zeros((len(self.groups), 3)), first=True)
-        return self._positions
-
-    def _sums(self, pieces: list[Tensor]) -> NDArray:
-        """Move on; |step|^2, step . step before, |from start|^2, [groups, 3]."""
-        sums = []
-        for piece, start, last, move in zip(
-            pieces, self._start, self._last, self._move, strict=True
-        ):
-            new = piece - last
-            sums += [new.dot(new), new.dot(move)]
-            move.copy_(new)
-            last.copy_(piece)
-            torch.sub(piece, start, out=new)
-            sums.append(new.dot(new))
-        # one copy from the device; float64, in which groups are summed
-        by_slice = torch.stack([s.double() for s in sums]).cpu().numpy().reshape(-1, 3)
-        return self._members @ by_slice
-
-    def _take(self, sums: NDArray, first: bool = False) -> None:
-        """Turn sums into positions."""
-        before, step = self._step, np.sqrt(sums[:, 0])
-        self._step = np.full_like(step, np.nan) if first else step
-        self._travelled += step
-        from_start = np.sqrt(sums[:, 2])
-        # before is NaN up to the second step, and so is the angle
-        turning = _angle(before, self._step, sums[:, 1])
-        defined = ~np.isnan(turning)
-        self._cosines[:, defined] += [np.cos(turning[defined]), np.ones(defined.sum())]
-        with np.errstate(invalid="ignore"):  # 0 / 0: undefined so far
-            smoothness = self._cosines[0] / self._cosines[1]
-            straightness = from_start / self._travelled
-            curvature = turning / ((before + self._step) / 2)
-        columns = (
-            self._step, self._travelled, from_start, turning, curvature, smoothness,
-            straightness,
-        )  # fmt: skip
-        rows = np.stack(columns, axis=1).tolist()
-        self._positions = {
-            name: Position(*row) for name, row in zip(self.groups, rows, strict=True)
-        }

@@ -1,7 +1,7 @@
 """How contenders are timed, and what is known about where.
 
 Nothing here knows what is measured; :mod:`training`, :mod:`linkage`,
-:mod:`imports` and :mod:`gpu` do.
+:mod:`monitoring`, :mod:`imports` and :mod:`gpu` do.
 """
 
 from __future__ import annotations

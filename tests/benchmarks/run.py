@@ -26,6 +26,7 @@ import torch
 import gpu
 import imports
 import linkage
+import monitoring
 import training
 from measuring import ROOT, Growth, Row, gpu_machine, machine, say
 
@@ -36,6 +37,8 @@ TASKS: dict[str, Callable[[float], Row | Growth]] = {
     "import-nwslib": imports.row,
     "linkage-12500x2160": linkage.row,
     "linkage-50000x1000": linkage.large_row,
+    "monitor-mlp": partial(monitoring.row, "mlp"),
+    "monitor-resnet18": partial(monitoring.row, "resnet18"),
     "growth-train-A1": partial(training.growth, "A1"),
     "growth-train-A2": partial(training.growth, "A2"),
     "growth-linkage": linkage.growth,
@@ -56,6 +59,9 @@ RATIOS = {
     "train-A2": {"plain-loop": 100, "jax-vmap": 1},
     "import-nwslib": {"import-torch": 1 / 1.3},
     "linkage-12500x2160": {"best": 20},
+    # an observation every 100 steps takes less than 5 % of the training
+    "monitor-mlp": {"training-step": 1 / 5},
+    "monitor-resnet18": {"training-step": 1 / 5},
 }
 #: Row -> what ours may take at most: time in its unit, memory in MB.
 MOST_TIME = {"zoo-A1-gpu": 60, "zoo-A2-gpu": 60}
