@@ -110,13 +110,27 @@ class StackedNets:
             )(weights)
             return torch.stack([total, hits], -1)  # [models, 2]
 
+        def slopes(weights, images, labels):
+            loss_of = grad(lambda *given: objective(*given)[1][0], argnums=1)
+            return vmap(loss_of)(weights, images, labels)
+
         self._step = _compiled(step) if compile else step
-        self._scores = scores
+        self._scores, self._slopes = scores, slopes
 
     @property
     def weights(self) -> Tensor:
         """Current weights, [models, weights]: a copy, training works in place."""
         return self._weights.clone()
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, first and second moment, [models, weights] each: copies."""
+        return tuple(tensor.clone() for tensor in self._state[:3])
+
+    def load(self, state: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Go on from a ``state`` of either engine: same net, same number of models."""
+        for mine, given in zip(self._state[:3], state, strict=True):
+            mine.copy_(given)
 
     @torch.no_grad()
     def train(
@@ -186,6 +200,24 @@ class StackedNets:
             for x, y in zip(images.split(1000), labels.split(1000), strict=True):
                 sums += self._scores(self._weights, x, y)
         return sums.cpu()
+
+    @torch.no_grad()
+    def input_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Slope of each image's per-sample loss in its pixels.
+
+        ``images`` [models, n, channels, height, width] in float32, on the scale of
+        pixels, and ``labels`` [models, n] are each model's own.
+        """
+        with _exact_convolutions(images.device):
+            return torch.cat(
+                [
+                    self._slopes(self._weights, x, y)
+                    for x, y in zip(
+                        images.split(100, 1), labels.split(100, 1), strict=True
+                    )
+                ],
+                1,
+            )
 
 
 class _Replay:

@@ -156,3 +156,49 @@ def test_subnormal_numbers_are_zero_in_the_kernels_threads_only(net, random_imag
     stack.train(images.train_images, images.train_labels, order, 0)
     assert (stack.weights == 0).all()
     assert torch.tensor([1e-40]).mul(1.0).item() > 0
+
+
+@every_kernel
+def test_training_goes_on_from_a_loaded_state_bit_for_bit(net, random_images):
+    images = random_images(24)
+    x, y = images.train_images, images.train_labels
+    recipes = [Recipe(seed=s, optimizer="adam", lr=1e-3) for s in range(3)]
+
+    def build(engine):
+        return build_stack(get_net(net), recipes, images, Schedule(1, 4), engine=engine)
+
+    order = torch.arange(24, dtype=torch.int32).repeat(3, 1)
+    through = build("kernel")
+    through.train(x, y, order, 0)
+    state = through.state
+    for engine in ("kernel", "eager"):
+        other = build(engine)
+        other.load(state)
+        for mine, theirs in zip(other.state, state, strict=True):
+            assert torch.equal(mine, theirs)
+    through.train(x, y, order, 6)
+    assert not torch.equal(through.state[0], state[0])  # which was a copy
+    resumed = build("kernel")
+    resumed.load(state)
+    resumed.train(x, y, order, 6)
+    for mine, theirs in zip(resumed.state, through.state, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+@pytest.mark.parametrize("n", [1, 6])  # A1's kernel takes four images at a time
+@every_kernel
+def test_input_gradients_equal_the_general_engine(net, n, standardise, random_images):
+    images = random_images(3 * n)
+    x = images.train_images.reshape(3, n, 1, 14, 14).float() + 0.25
+    y = images.train_labels.reshape(3, n)
+    slopes = [
+        build_stack(
+            get_net(net), [Recipe(seed=s) for s in range(3)], images,
+            Schedule(1, 4, standardise=standardise), engine=engine,
+        ).input_gradients(x, y)
+        for engine in ("kernel", "eager")
+    ]  # fmt: skip
+    assert slopes[1].abs().max() > 1e-6
+    scale = slopes[1].abs().amax((2, 3, 4), keepdim=True)
+    assert ((slopes[0] - slopes[1]) / scale).abs().max() < 1e-4

@@ -19,6 +19,7 @@ from nwslib.nets import A1, A2
 from nwslib.papers import ClusterRow
 from nwslib.plots.order import _restrict
 from nwslib.plots.style import GREY, PALETTE, WIDTH
+from nwslib.progress import Estimate
 
 pytestmark = pytest.mark.usefixtures("book_style")
 
@@ -76,6 +77,38 @@ def scores():
 
 
 DRAWINGS = {
+    "changed_images": lambda: plots.changed_images(
+        {"usual": np.zeros((2, 14, 14)), "other\ndata set": np.ones((2, 14, 14))}
+    ),
+    "movement_around_change": lambda: plots.movement_around_change(
+        {"A1": {"step length": {"same": np.ones((3, 4)), "other": np.eye(4) + 1}}}, 2
+    ),
+    "auc_map": lambda: plots.auc_map(
+        {"A1": pd.DataFrame({"step": [0.9, 0.5]}, index=["rotated", "same"])}, ["same"]
+    ),
+    "roc_curves": lambda: plots.roc_curves(
+        {"A1": {"step": {"rotated": ([0, 1], [1, 1]), "same": ([0, 1], [0, 1])}}},
+        ["same"],
+    ),
+    "dose_response": lambda: plots.dose_response(
+        {"A1": {"rotated": {"step": {0.1: Estimate(0.6, 0.5, 0.7)}}}}
+    ),
+    "correlations": lambda: plots.correlations(
+        {"A1": {"step": {"raw": Estimate(0.9, 0.8, 1.0)}}}
+    ),
+    "forecasts": lambda: plots.forecasts(
+        {"A1": {"one recipe": (np.eye(3), np.eye(3))}}, [5, 10, 15]
+    ),
+    "path_shapes": lambda: plots.path_shapes(
+        {"A1": {"one recipe": {"step": 1 + np.eye(4), "turning": np.eye(4)}}},
+        {"random walk": {"turning": np.ones(4)}},
+    ),
+    "skill_bars": lambda: plots.skill_bars(
+        {"A1": {"one recipe": {"step": Estimate(0.5, 0.4, 0.6)}}}
+    ),
+    "stopping": lambda: plots.stopping(
+        {"A1": {"one recipe": {"turning angle": ([3, 0], [1.0, 0.0])}}}, 0.5
+    ),
     "layout_strip": lambda: plots.layout_strip(LAYOUTS),
     "weight_images": lambda: plots.weight_images(
         LAYOUTS["A2"], np.linspace(-1, 1, 1376), "conv1.weight", (3, 3)

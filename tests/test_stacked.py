@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nwslib import stacked
+from nwslib.data import pixel_statistics
 from nwslib.flatten import Layout
 from nwslib.nets import get_net
 from nwslib.recipe import LOSSES
@@ -183,6 +184,39 @@ def test_other_images_are_captured_anew(recorded, random_images, monkeypatch):
     monkeypatch.setattr(stacked, "CHUNK", LONG)
     direct = epochs_on(build(sets[0]), [2, 2, 2])
     assert_equal(replayed, direct)
+
+
+def test_training_goes_on_from_a_loaded_state_bit_for_bit(recorded, random_images):
+    images = random_images(4 * BATCH)
+    order = orders(images, 2, len(MIXED))
+    x, y = images.train_images, images.train_labels
+    through, resumed = build(images), build(images)
+    resumed.train(x, y, order[1], 0)  # whatever came before is forgotten
+    through.train(x, y, order[0], 0)
+    state = through.state
+    resumed.load(state)
+    for stack in (through, resumed):
+        stack.train(x, y, order[1], 4)
+    assert_equal(resumed.state, through.state)
+    assert not torch.equal(state[0], through.state[0])  # it was a copy
+
+
+def test_input_gradients_are_torchs(random_images):
+    images = random_images(6)
+    stack = build(images, recipes=SGD, net="A2")
+    module = get_net("A2").build()
+    layout = Layout.of(module)
+    x = images.train_images.reshape(2, 3, 1, 14, 14).float()
+    y = images.train_labels.reshape(2, 3)
+    slopes = stack.input_gradients(x, y)
+    mean, std = (v.float() for v in pixel_statistics(images))
+    for weights, pixels, labels, slope in zip(stack.weights, x, y, slopes, strict=True):
+        pixels.requires_grad_()
+        outputs = layout.load(weights, module)((pixels / 255 - mean) / std)
+        targets = torch.nn.functional.one_hot(labels, 10)
+        (outputs - targets).square().mean(-1).sum().backward()
+        assert slope.abs().max() > 1e-5
+        torch.testing.assert_close(slope, pixels.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_weights_are_copies(random_images):

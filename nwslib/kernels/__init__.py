@@ -10,8 +10,8 @@ One thing differs from it: subnormal numbers, below 1.2e-38, count as zero. A ne
 that collapses is made of them, and a processor takes dozens of times as long over
 one as over a number of ordinary size.
 
-A kernel is a module with two functions, ``train`` and ``evaluate``, and ``ORDER``:
-where each of its weights stands in the net's layout.
+A kernel is a module with three functions, ``train``, ``evaluate`` and
+``input_gradient``, and ``ORDER``: where each of its weights stands in the net's layout.
 """
 
 from __future__ import annotations
@@ -77,9 +77,22 @@ class KernelNets:
     @property
     def weights(self) -> Tensor:
         """Current weights in the order of the net's layout, [models, weights]."""
-        weights = np.empty_like(self._weights)
-        weights[:, self._kernel.ORDER] = self._weights
-        return torch.from_numpy(weights)
+        return self._in_layout_order(self._weights)
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, first and second moment, [models, weights] each: copies."""
+        return tuple(
+            self._in_layout_order(mine)
+            for mine in (self._weights, self._first, self._second)
+        )
+
+    def load(self, state: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Go on from a ``state`` of either engine: same net, same number of models."""
+        for mine, given in zip(
+            (self._weights, self._first, self._second), state, strict=True
+        ):
+            mine[:] = given.numpy()[:, self._kernel.ORDER]
 
     def train(
         self, images: Tensor, labels: Tensor, order: Tensor, step0: int
@@ -109,6 +122,30 @@ class KernelNets:
             )
 
         return self._parallel(work)
+
+    def input_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Slope of each image's per-sample loss in its pixels.
+
+        ``images`` [models, n, channels, height, width] in float32, on the scale of
+        pixels, and ``labels`` [models, n] are each model's own.
+        """
+        pixels = images.flatten(2).numpy()  # [models, n, 196]
+        labels, gradient = labels.numpy(), np.empty_like(pixels)
+
+        def work(part: slice, sums: np.ndarray) -> None:
+            self._kernel.input_gradient(
+                self._weights[part], pixels[part], labels[part], *self._input,
+                gradient[part],
+            )  # fmt: skip
+
+        self._parallel(work)
+        gradient /= N_CLASSES
+        return torch.from_numpy(gradient).reshape(images.shape)
+
+    def _in_layout_order(self, mine: np.ndarray) -> Tensor:
+        theirs = np.empty_like(mine)
+        theirs[:, self._kernel.ORDER] = mine
+        return torch.from_numpy(theirs)
 
     def _parallel(self, work: Callable[[slice, np.ndarray], None]) -> Tensor:
         """Run ``work`` on blocks of models in threads (the kernels free the GIL).

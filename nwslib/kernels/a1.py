@@ -189,3 +189,42 @@ def evaluate(weights, pixels, labels, gain, shift, sums):
             _dense(w3, a, z)
             for b in range(present):
                 score(z, b, labels[start + b], total)
+
+
+@jit
+def input_gradient(weights, pixels, labels, gain, shift, gradient):
+    """Slope of each image's squared error in its pixels, for each model its images.
+
+    pixels [models, N, 196] float32; labels [models, N]; gradient [models, N, 196]
+    receives the result.
+    """
+    x = np.zeros((4, 196), np.float32)
+    z, bits = np.empty((10, 4), np.float32), np.empty(40, np.int32)
+    a1, a2 = np.empty((10, 4), np.float32), np.empty((10, 4), np.float32)
+    dz1, dz2 = np.empty((10, 4), np.float32), np.empty((10, 4), np.float32)
+    dz3 = np.empty((10, 4), np.float32)
+    flat_z, flat_a1, flat_a2 = z.ravel(), a1.ravel(), a2.ravel()
+    for k in range(weights.shape[0]):
+        w = weights[k].copy()
+        w1, w2 = w[:1960].reshape(10, 196), w[1960:2060].reshape(10, 10)
+        w3 = w[2060:].reshape(10, 10)
+        for start in range(0, pixels.shape[1], 4):
+            present = min(4, pixels.shape[1] - start)
+            for b in range(present):
+                _load(pixels[k], start + b, b, gain, shift, x)
+            _first_layer(w1, x, z)
+            _sigmoid(flat_z, bits, flat_a1)
+            _dense(w2, a1, z)
+            _sigmoid(flat_z, bits, flat_a2)
+            _dense(w3, a2, z)
+            dz3[:] = 0
+            for b in range(present):
+                output_gradient(z, b, labels[k, start + b], np.float32(1), dz3)
+            _dense_input_gradient(w3, dz3, a2, dz2)
+            _dense_input_gradient(w2, dz2, a1, dz1)
+            for b in range(present):
+                for i in range(196):
+                    total = np.float32(0)
+                    for j in range(10):
+                        total += dz1[j, b] * w1[j, i]
+                    gradient[k, start + b, i] = gain * total

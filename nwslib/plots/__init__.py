@@ -5,6 +5,22 @@ column and returns the figure. Nets keep their colour from figure to figure;
 where a figure shows zoos, they stand in the order given.
 """
 
+from nwslib.plots.drift import (
+    auc_map,
+    changed_images,
+    dose_response,
+    movement_around_change,
+    roc_curves,
+)
+from nwslib.plots.lineage import calibration, lineage_tree
+from nwslib.plots.monitoring import (
+    correlations,
+    forecasts,
+    monitor_log,
+    path_shapes,
+    skill_bars,
+    stopping,
+)
 from nwslib.plots.order import dendrogram, order_scores
 from nwslib.plots.paths import step_lengths, trajectories
 from nwslib.plots.speed import growth, speed_ratios
@@ -13,14 +29,27 @@ from nwslib.plots.training import readings, training_curves, weight_statistics
 from nwslib.plots.weights import distance_histograms, layout_strip, weight_images
 
 __all__ = [
+    "auc_map",
+    "calibration",
+    "changed_images",
+    "correlations",
     "dendrogram",
     "distance_histograms",
+    "dose_response",
+    "forecasts",
     "growth",
     "layout_strip",
+    "lineage_tree",
+    "monitor_log",
+    "movement_around_change",
     "order_scores",
+    "path_shapes",
     "readings",
+    "roc_curves",
+    "skill_bars",
     "speed_ratios",
     "step_lengths",
+    "stopping",
     "training_curves",
     "trajectories",
     "use_book_style",

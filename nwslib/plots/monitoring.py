@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,11 +16,15 @@ from nwslib.plots.style import (
     MANY,
     PALETTE,
     check_lengths,
+    net_colours,
     panels,
     round_ticks,
     title_of,
 )
 from nwslib.progress import Estimate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 #: Quantities by name: (label on an axis, factor that the axis shows them by).
 LABELS = {
@@ -264,4 +269,47 @@ def stopping(
             ax.set_xlabel("epochs saved")
         row[0].set_ylabel("points given up")
     fig.legend(handles=list(keys.values()), loc="outside lower center", ncols=3)
+    return fig
+
+
+def monitor_log(log: DataFrame) -> Figure:
+    """Draw what a live monitor logged, with its alarms (chapter 05).
+
+    Above the length of each step, of the whole net and of its layers; below the
+    turning angle. An alarm is a vertical line with its name.
+
+    Parameters
+    ----------
+    log : DataFrame
+        As from :func:`nwslib.monitor.read_log`, of one run.
+
+    Raises
+    ------
+    ValueError
+        If there are no observations.
+    """
+    if log.empty:
+        raise ValueError("the log holds no observation: train longer than `every`.")
+    fig, axes = panels({"log": log}, by="log", height=1.9, rows=2, sharex=True)
+    above, below = axes[:, 0]
+    layers = [column for column in log if column.startswith("layer:")]
+    for column, colour in zip(layers, net_colours(len(layers)), strict=True):
+        above.plot(log["step"], log[column], color=colour, lw=0.9,
+                   label=column.replace(":", " "))  # fmt: skip
+    above.plot(log["step"], log["length"], color=DARK, lw=1.4, label="whole net")
+    above.set(yscale="log", ylabel="step length")
+    label, factor = LABELS["turning"]
+    below.plot(log["step"], factor * log["turning"], color=DARK, lw=1.4)
+    below.set(ylabel=label, ylim=(0, 180), yticks=[0, 90, 180])
+    below.set_xlabel("training step")
+    for step, names in zip(log["step"], log["alarms"], strict=True):
+        if names:
+            for ax in (above, below):
+                ax.axvline(step, color=PALETTE[1], ls="--", lw=1, zorder=0)
+            above.annotate(
+                names, (step, 1), xycoords=("data", "axes fraction"),
+                xytext=(3, -3), textcoords="offset points", va="top",
+                color=PALETTE[1],
+            )  # fmt: skip
+    fig.legend(loc="outside lower center", ncols=4)
     return fig
