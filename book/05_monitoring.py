@@ -45,9 +45,13 @@ check_parameters(
 
 # %%
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional as F
 
 from nwslib import data, forecast, plots, progress, readings, report
 from nwslib.monitor import TrajectoryMonitor, read_log

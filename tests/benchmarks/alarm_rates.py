@@ -2,8 +2,8 @@
 
 ``python tests/benchmarks/alarm_rates.py`` trains small nets on the digits, prints
 alarms per 100 observations of ordinary trainings and the share of changes that were
-noticed, and writes both to ``_build/alarm-rates.json``. Takes some minutes; other work
-on the machine does not matter. The thresholds' defaults were chosen by it.
+noticed, and writes both to ``_build/alarm-rates-digits.json``. Takes some minutes; other
+work on the machine does not matter. The thresholds' defaults were chosen by it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from measuring import ROOT, say, some
+from measuring import ROOT, machine, say, some
 from nwslib import data
 from nwslib.monitor import TrajectoryMonitor
 from nwslib.nets import A1, A2
@@ -209,7 +209,7 @@ def main() -> None:
     print(pd.concat(tables).round(2).to_string())
     print(f"share noticed within {_AFTER} observations")
     print(seen.round(2).to_string())
-    report = {
+    numbers = {
         "trainings": len(usual),
         "false alarms per 100 observations": {
             name: json.loads(table.to_json(orient="index"))
@@ -217,8 +217,9 @@ def main() -> None:
         },
         "share of changes noticed": json.loads(seen.to_json(orient="index")),
     }
+    report = {"numbers": numbers, "provenance": machine()}
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    path = arguments.folder / "alarm-rates.json"
+    path = arguments.folder / "alarm-rates-digits.json"
     path.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
