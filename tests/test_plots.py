@@ -120,6 +120,17 @@ DRAWINGS = {
     "trajectories": lambda: plots.trajectories({"A2": heap(epochs=200)}),
     "dendrogram": lambda: plots.dendrogram(*tree()),
     "order_scores": lambda: plots.order_scores(scores()),
+    "monitor_log": lambda: plots.monitor_log(
+        pd.DataFrame(
+            {
+                "step": [10, 20, 30],
+                "length": [2.0, 1.0, 3.0],
+                "layer:a": [1.0, 0.5, 2.0],
+                "turning": [np.nan, 1.0, 2.0],
+                "alarms": ["", "", "jump"],
+            }
+        )
+    ),
     "readings": lambda: plots.readings(reading_table(), PAPER),
     "speed_ratios": lambda: plots.speed_ratios(
         [{"name": "a", "unit": "s", "ours": 1.0, "peers": {"b": 2.0}, "limit": 0.5}]

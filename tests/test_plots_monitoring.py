@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
@@ -126,3 +127,30 @@ def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
     assert not plt.get_fignums()
+
+
+# --- a monitor's log --------------------------------------------------------
+
+
+def test_a_monitors_log_is_drawn_with_its_alarms():
+    log = pd.DataFrame(
+        {
+            "step": [10, 20, 30],
+            "length": [2.0, 1.0, 3.0],
+            "layer:a": [1.0, 0.5, 2.0],
+            "turning": [np.nan, np.pi / 2, np.pi],
+            "alarms": ["", "", "jump,turn"],
+        }
+    )
+    above, below = plots.monitor_log(log).axes
+    layer, whole, alarm = above.lines
+    np.testing.assert_array_equal(layer.get_ydata(), [1, 0.5, 2])
+    np.testing.assert_array_equal(whole.get_ydata(), [2, 1, 3])
+    assert alarm.get_xdata() == [30, 30]
+    assert ticks(above.texts) == ["jump,turn"]
+    np.testing.assert_allclose(below.lines[0].get_ydata()[1:], [90, 180])
+
+
+def test_an_empty_log_is_refused():
+    with pytest.raises(ValueError, match="the log holds no observation: train longer"):
+        plots.monitor_log(pd.DataFrame({"step": []}))

@@ -2,8 +2,8 @@
 
 ``python tests/benchmarks/alarm_rates.py`` trains small nets on the digits, prints
 alarms per 100 observations of ordinary trainings and the share of changes that were
-noticed, and writes both to ``_build/alarm-rates-digits.json``. Takes some minutes; other
-work on the machine does not matter. The thresholds' defaults were chosen by it.
+noticed, and writes both to ``_build/alarm-rates-digits.json``. Takes some minutes;
+other work on the machine does not matter. The thresholds' defaults were chosen by it.
 """
 
 from __future__ import annotations
