@@ -46,7 +46,7 @@ class AlarmRules:
 
     The defaults were chosen on ordinary trainings of small nets, so that all rules
     together raise less than one false alarm in 100 observations
-    (``tests/benchmarks/alarms.py`` measures how many, and what they notice).
+    (``tests/benchmarks/alarm_rates.py`` measures how many, and what they notice).
 
     Attributes
     ----------
