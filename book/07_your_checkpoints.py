@@ -7,9 +7,9 @@
 # are, comes out without an error in both zoos. Their order comes out nearly as
 # well, if one asks all distances at once and not only the shortest, as the paper
 # does. Copies in fewer bits are recognised with certainty. Branches, where a net
-# was copied and trained on, are found when they went somewhere else; one that
-# saw more of the same data stays in its twin's company and passes for a part of
-# its run.
+# was copied and trained on, are found when they went somewhere else, their
+# parent to within a checkpoint or two; one that saw more of the same data stays
+# in its twin's company and passes for a part of its run.
 #
 # ```sh
 # papermill 07_your_checkpoints.ipynb mine.ipynb -p checkpoints FOLDER
@@ -23,9 +23,9 @@
 # distance to the nearest (chapter 04). They take the number of nets as given and
 # every net as a chain. {cite:t}`horwitz2025unsupervised` recover trees: which
 # published model was fine-tuned from which, by a spanning tree of weight
-# distances, its direction by the kurtosis of weights. We tried kurtosis on our
-# small nets' checkpoints and found it no better than a coin; here the direction
-# comes from step lengths.
+# distances, its direction by the kurtosis of weights. Theirs are nets of which
+# each is a finished model; ours are a training's checkpoints, and below we see
+# what kurtosis tells of those.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -52,6 +52,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import kurtosis
 
 from nwslib import data, plots, readings, report, retraining, shifts
 from nwslib.checkpoints import find
@@ -60,14 +61,18 @@ from nwslib.lineage.example import write_example
 from nwslib.lineage.trials import branch_trials, relatives
 from nwslib.nets import get_net
 from nwslib.profiles import get_profile
-from nwslib.trajectory.trials import compare_methods, link_calibration
+from nwslib.trajectory.trials import (
+    compare_cues,
+    compare_methods,
+    link_calibration,
+)
 
 started = time.time()
 plots.use_book_style()
 sizes = get_profile(profile, n_models=n_models)
 images = data.load(sizes.data, data_dir, size=14)
-if checkpoints is not None:
-    find(checkpoints)  # says now if there is no such folder
+pd.set_option("display.max_colwidth", None)
+given = recover(checkpoints) if checkpoints else None  # first of all
 print(
     f"profile {sizes.name}: 2 x {sizes.n_models} nets, "
     f"{sizes.epochs} epochs; checkpoints: {checkpoints or 'an example'}"
@@ -190,7 +195,7 @@ print(f"{len(find(folder)[0])} checkpoints")
 # holds.
 
 # %%
-lineage = recover(folder)
+lineage = given or recover(folder)
 written = write_lineage(lineage, Path(out_dir) / "lineage")
 print(
     f"{len(lineage.runs)} runs and branches, {len(lineage.links)} links, "
@@ -207,7 +212,8 @@ _ = plots.lineage_tree(lineage)
 
 # %%
 table = lineage.table()
-table.drop(columns=["distance", "architecture"]).head(12).round(2)
+shown = table.drop(columns=["distance", "architecture"]).head(12)
+shown.round(2).fillna("")
 
 # %% [markdown]
 # What is it made of?
@@ -222,7 +228,7 @@ table.groupby("kind").size().rename("checkpoints").to_frame()
 pd.DataFrame(
     [(each.path, each.reason) for each in lineage.rejected],
     columns=["rejected", "reason"],
-).style.hide().set_properties(**{"text-align": "left"})
+)
 
 # %% [markdown]
 # ## Was it right?
@@ -342,6 +348,40 @@ order_table("A1")
 order_table("A2")
 
 # %% [markdown]
+# ## Which end is first
+#
+# Distances do not tell a path from its reverse; something has to be added. Four
+# ways to say that nets slow down, and the kurtosis of the weights, which should
+# grow with training. Share of nets whose direction comes out right, given the
+# order but for that: the whole run, and its second half alone, where steps hardly
+# shrink any more.
+
+
+# %%
+def directions(points: np.ndarray) -> pd.Series:
+    """Share of runs [nets, n, weights] that each cue turns the right way."""
+    found = compare_cues(
+        list(points), [range(points.shape[1])] * len(points)
+    )
+    ends = kurtosis(points[:, [0, -1]], axis=-1)  # [nets, 2]
+    found["kurtosis grows"] = float((ends[:, 1] > ends[:, 0]).mean())
+    return found
+
+
+half = sizes.epochs // 2
+direction = pd.DataFrame(
+    {
+        f"{net}, {part}": directions(weights[net][:, first:])
+        for net in zoos
+        for part, first in (("whole", 0), ("second half", half + 1))
+    }
+)
+direction.round(2)
+
+# %% [markdown]
+# The mean distance of each end to everything else uses all of the run, and is
+# what decides here.
+#
 # ## How sure a link is
 #
 # A link between neighbours goes wrong when two snapshots trade places. Every
@@ -395,7 +435,13 @@ found_share.round(2)
 # %% [markdown]
 # *Found apart*: the branch is one of the runs found, not a checkpoint more or
 # less. *Parent near*: the right parent or a neighbour of it. For nets without a
-# branch only the last two columns mean something. The links of all these trees:
+# branch only the last two columns mean something: noise is not taken for a fork.
+#
+# Forks hold for branches that learn something else. More of the same cannot be
+# seen: two nets that go the same way lie closer to each other than to their own
+# last checkpoints, and only what differs between them parts at right angles.
+#
+# The links of all these trees:
 
 # %% mystnb={"figure": {"caption": "The same for the trees with a branch: steps within runs, and the links from which branches leave.", "name": "fig-branch-calibration"}, "image": {"alt": "Two panels, steps and branches: share of right links over confidence with the diagonal as the ideal."}}
 links = pd.concat(links)
@@ -425,11 +471,11 @@ _ = plots.calibration(by_kind)
 #
 # - **More of the same.** A copy that trains on the same data at the same rate
 #   moves along with its twin, closer to it than to its own last checkpoint. Both
-#   come out as one run. A branch at a much lower rate looks like a few more
-#   checkpoints of the path.
-# - **Unlearning.** A branch that unlearns, as with permuted labels, first goes
-#   back the way it came; it is found, but its parent is placed a few checkpoints
-#   too early.
+#   come out as one run, or in pieces. A branch at a much lower rate cannot be told
+#   from a few more checkpoints of the path.
+# - **A long way off.** The further a branch's first checkpoint is from its run, as
+#   after learning something else at a high rate, the less do small differences in
+#   distance tell which checkpoint it left. It is found; its parent is about right.
 # - **Long gaps.** Two checkpoints of one run are related as long as their cosine
 #   exceeds what chance gives. Small nets that train long forget their
 #   initial weights; if nothing between is there, they come out as strangers.
@@ -480,6 +526,7 @@ _ = plots.calibration(by_kind)
 numbers = {
     "relatives": {net: vars(found) for net, found in related.items()},
     "order": {net: methods[net].T.to_dict() for net in methods},
+    "direction": direction.to_dict(),
     "link_calibration": {
         net: calibrated[net].to_dict("records") for net in calibrated
     },

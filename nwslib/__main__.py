@@ -57,11 +57,13 @@ def _lineage(given: argparse.Namespace) -> None:
     written = write_lineage(found, given.out)
     for rejected in found.rejected:
         print(f"rejected {rejected.path}: {rejected.reason}", file=sys.stderr)
-    readable = sum(len(run.checkpoints) for run in found.runs)
-    print(
-        f"{readable} checkpoints of {len(found.architectures)} architectures in "
-        f"{len(found.runs)} runs and branches; {len(found.rejected)} rejected"
+    counts = (
+        (sum(len(run.checkpoints) for run in found.runs), "checkpoint"),
+        (len(found.architectures), "architecture"),
+        (len(found.runs), "run"),
     )
+    told = [f"{n} {word}{'s' * (n != 1)}" for n, word in counts]
+    print("{} of {} in {}; ".format(*told) + f"{len(found.rejected)} rejected")
     print("\n".join(map(str, written)))
     if not any(path.suffix == ".svg" for path in written):
         print(

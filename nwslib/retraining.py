@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from torch import Tensor
 
 from nwslib.data import ImageSet
 from nwslib.nets import NetSpec
-from nwslib.readings import Reading
 from nwslib.stacked import StackedNets
 from nwslib.train import Recipe, build_stack, check_request
+
+if TYPE_CHECKING:
+    from nwslib.readings import Reading
 
 #: A source of random numbers for each net of a stack.
 Generators = Sequence[np.random.Generator]
@@ -58,7 +61,7 @@ class Plan:
     """
 
     images: int = 4000
-    unseen: int = 80
+    unseen: int = 60
     before: int = 20
     after: int = 8
 

@@ -101,8 +101,8 @@ def test_every_task_runs(name, in_small, tmp_path, capsys):
         **{key: value for key, value in entry.items() if key != "targets"}
     ))  # fmt: skip
     asked = {
-        "train-A1", "train-A2", "import-nwslib", "linkage-12500x2160", "monitor-mlp",
-        "monitor-resnet18",
+        "train-A1", "train-A2", "import-nwslib", "linkage-12500x2160", "lineage",
+        "monitor-mlp", "monitor-resnet18",
     }  # fmt: skip
     assert bool(entry.get("targets")) == (name in asked)
     assert entry["name"] in capsys.readouterr().out

@@ -15,6 +15,7 @@ from scipy.spatial.distance import squareform
 from nwslib import plots
 from nwslib.clustering import single_linkage
 from nwslib.flatten import Layout
+from nwslib.lineage.result import Architecture, Lineage, Link, Run
 from nwslib.nets import A1, A2
 from nwslib.papers import ClusterRow
 from nwslib.plots.order import _restrict
@@ -108,6 +109,17 @@ DRAWINGS = {
     ),
     "stopping": lambda: plots.stopping(
         {"A1": {"one recipe": {"turning angle": ([3, 0], [1.0, 0.0])}}}, 0.5
+    ),
+    "lineage_tree": lambda: plots.lineage_tree(
+        Lineage(
+            (Architecture("a", 1, 4),),
+            (Run("run-1", "a", ("x.pt", "y.pt"), False),),
+            (Link("x.pt", "y.pt", 1.0, 0.9, "step"),),
+            (),
+        )
+    ),
+    "calibration": lambda: plots.calibration(
+        {"A1": pd.DataFrame({"links": [3], "confidence": [0.5], "right": [0.7]})}
     ),
     "layout_strip": lambda: plots.layout_strip(LAYOUTS),
     "weight_images": lambda: plots.weight_images(

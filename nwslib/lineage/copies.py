@@ -23,11 +23,12 @@ Reader = Callable[[str], Mapping[str, Tensor]]
 _KINDS = {32: "single-precision copy", 16: "half-precision copy"}
 _QUANTISED = "quantised copy"
 #: Originals tried for each suspected copy, nearest first.
-_TRIES = 4
+_TRIES = 8
 #: Largest error of rounding, as a share of the original's deviation: 16 bits err by
 #: less than 0.01, 4 bits by about 0.1; what is further away has been trained.
 _LARGEST_ERROR = 0.3
-#: Least share of weights at their nearest level; those beyond a cut range are not.
+#: Least share of weights that have to be what rounding makes of the original's: all
+#: but those beyond a range that was cut.
 _AGREEING = 0.99
 
 
@@ -83,13 +84,13 @@ def find_copies(
     for bits, suspects in by_bits.items():
         wider = [k for b in by_bits if _is_wider(b, bits) for k in by_bits[b]]
         kind = _KINDS.get(min(bits), _QUANTISED)
-        copies |= _matched(seen, points, suspects, wider, kind, _is_rounded, read)
+        copies |= _matched(seen, points, suspects, wider, kind, _rounded, read)
 
     left = [k for k in distinct if k not in copies]
     suspects = [k for k in left if seen[k].on_levels]
     exact = [k for k in left if not seen[k].on_levels]
     return copies | _matched(
-        seen, points, suspects, exact, _QUANTISED, _is_quantised, read
+        seen, points, suspects, exact, _QUANTISED, _quantised, read
     )
 
 
@@ -99,7 +100,7 @@ def _matched(
     suspects: Sequence[int],
     originals: Sequence[int],
     kind: str,
-    is_copy: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], bool],
+    agreement: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], float],
     read: Reader,
 ) -> dict[int, Copy]:
     """Those suspects that are a copy of one of the originals."""
@@ -111,10 +112,15 @@ def _matched(
         nearest = np.argsort(row, kind="stable")[:_TRIES]
         near = [k for k in nearest if row[k] <= _largest_error(seen[originals[k]])]
         mine = compared(read(seen[suspect].path)) if near else {}
+        most, best = _AGREEING, None
         for k in near:
-            if is_copy(mine, compared(read(seen[originals[k]].path))):
-                found[suspect] = Copy(originals[k], kind, float(row[k]))
+            agreeing = agreement(mine, compared(read(seen[originals[k]].path)))
+            if agreeing >= most and (best is None or agreeing > most):
+                most, best = agreeing, k
+            if most == 1:
                 break
+        if best is not None:
+            found[suspect] = Copy(originals[best], kind, float(row[best]))
     return found
 
 
@@ -127,11 +133,11 @@ def _is_wider(bits: tuple[int, ...], than: tuple[int, ...]) -> bool:
     return bits != than and all(b >= t for b, t in zip(bits, than, strict=True))
 
 
-def _is_rounded(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    """Whether one is the other converted to its own number types."""
-    return all(bool((theirs[n].to(t.dtype) == t).all()) for n, t in mine.items())
+def _rounded(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """1 if one is the other converted to its own number types, else 0."""
+    return float(all((theirs[n].to(t.dtype) == t).all() for n, t in mine.items()))
 
 
-def _is_quantised(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    """Whether one is the other with most weights rounded to few levels."""
-    return levels.agreement(mine.values(), theirs.values()) >= _AGREEING
+def _quantised(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """Share of weights on few levels that are the other's, rounded to these."""
+    return levels.agreement(mine.values(), theirs.values())

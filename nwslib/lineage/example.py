@@ -139,9 +139,10 @@ def _safe(folder: Path, name: str, state: dict[str, Tensor]) -> str:
 def _sharded(folder: Path, name: str, state: dict[str, Tensor]) -> str:
     """In a folder of its own, as Hugging Face lays it out."""
     weight_map = {}
-    for shard in range(_SHARDS):
-        keys = list(state)[shard::_SHARDS]
-        file = f"model-{shard + 1:05}-of-{_SHARDS:05}"
+    shards = min(_SHARDS, len(state))
+    for shard in range(shards):
+        keys = list(state)[shard::shards]
+        file = f"model-{shard + 1:05}-of-{shards:05}"
         _safe(folder, f"{name}/{file}", {key: state[key] for key in keys})
         weight_map |= dict.fromkeys(keys, f"{file}.safetensors")
     index = {"metadata": {}, "weight_map": weight_map}

@@ -129,7 +129,10 @@ class Lineage:
 
     def to_json(self) -> dict:
         """Plain lists and dicts, for ``lineage.json``."""
-        return {"format": FORMAT} | {
+        content = {
             key: [asdict(each) for each in getattr(self, key)]
             for key in ("architectures", "runs", "links", "rejected")
         }
+        for run in content["runs"]:
+            run["checkpoints"] = list(run["checkpoints"])
+        return {"format": FORMAT} | content

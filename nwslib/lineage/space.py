@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COLUMNS = 4096  # taken to float64 at once
+_ROUNDING = 1e-14  # squares below this share of the points' own are no distance
 
 
 def distances(rows: NDArray, columns: NDArray | None = None) -> NDArray[np.float64]:
@@ -38,6 +39,6 @@ def distances(rows: NDArray, columns: NDArray | None = None) -> NDArray[np.float
         theirs += np.einsum("ij,ij->i", b, b)
     squares = mine[:, None] + theirs - 2 * products
     if columns is None:
-        np.fill_diagonal(squares, 0)
         squares = (squares + squares.T) / 2
-    return np.sqrt(np.maximum(squares, 0))
+    squares[squares < _ROUNDING * (mine[:, None] + theirs)] = 0
+    return np.sqrt(squares)

@@ -24,7 +24,7 @@ from nwslib.lineage import levels
 from nwslib.lineage.sketch import length_for, sketch
 
 #: Bytes for the weights of all checkpoints together; more are shortened.
-_MEMORY = 2**29
+MEMORY = 2**29
 _THREADS = 2
 #: Batch norm's running statistics: measured on data, not trained.
 _MEASURED = ("running_mean", "running_var")
@@ -73,7 +73,11 @@ class Checkpoint:
 
 
 def survey(
-    folder: str | Path, paths: list[str], *, progress: bool = False
+    folder: str | Path,
+    paths: list[str],
+    *,
+    memory: int = MEMORY,
+    progress: bool = False,
 ) -> tuple[list[Checkpoint], list[Rejected]]:
     """Read checkpoints, each once.
 
@@ -82,6 +86,8 @@ def survey(
     folder : path
     paths : list of str
         As from :func:`nwslib.checkpoints.find`.
+    memory : int
+        Bytes for the weights of all checkpoints together.
     progress : bool
         Show a bar.
 
@@ -99,7 +105,7 @@ def survey(
             state = checkpoints.read(folder, path)
         except UnreadableCheckpoint as error:
             return Rejected(path, error.reason)
-        found = summary(path, state, len(paths))
+        found = summary(path, state, len(paths), memory)
         if np.isfinite(found.point).all():
             return found
         return Rejected(
@@ -121,7 +127,7 @@ def survey(
 
 
 def summary(
-    path: str, state: Mapping[str, Tensor], count: int, memory: int = _MEMORY
+    path: str, state: Mapping[str, Tensor], count: int, memory: int = MEMORY
 ) -> Checkpoint:
     """Reduce one checkpoint to what is kept of it.
 

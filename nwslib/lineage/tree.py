@@ -293,8 +293,9 @@ def _sure_of_steps(D: NDArray, way: NDArray) -> NDArray[np.float64]:
     sure = link_confidence(D[np.ix_(way, way)], np.arange(len(way)))
     for k, (before, here, after) in enumerate(zip(way, way[1:], way[2:], strict=False)):
         shorter = min(D[here, before], D[here, after]) ** 2
-        back = max(_product(D, here, before, after), 0.0)
-        sure[k + 1] /= 1 + (back / shorter / _OF_ONE_AGE) ** _STEEP if shorter else 2
+        back = _product(D, here, before, after)
+        share = np.clip(back / shorter, 0, 2) if shorter else _OF_ONE_AGE
+        sure[k + 1] /= 1 + (share / _OF_ONE_AGE) ** _STEEP
     return sure
 
 

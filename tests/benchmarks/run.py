@@ -25,6 +25,7 @@ import torch
 
 import gpu
 import imports
+import lineage
 import linkage
 import monitoring
 import training
@@ -37,6 +38,7 @@ TASKS: dict[str, Callable[[float], Row | Growth]] = {
     "import-nwslib": imports.row,
     "linkage-12500x2160": linkage.row,
     "linkage-50000x1000": linkage.large_row,
+    "lineage": lineage.row,
     "monitor-mlp": partial(monitoring.row, "mlp"),
     "monitor-resnet18": partial(monitoring.row, "resnet18"),
     "growth-train-A1": partial(training.growth, "A1"),
@@ -64,8 +66,8 @@ RATIOS = {
     "monitor-resnet18": {"training-step": 1 / 5},
 }
 #: Row -> what ours may take at most: time in its unit, memory in MB.
-MOST_TIME = {"zoo-A1-gpu": 60, "zoo-A2-gpu": 60}
-MOST_MEMORY = {"linkage-12500x2160": 1000}
+MOST_TIME = {"zoo-A1-gpu": 60, "zoo-A2-gpu": 60, "lineage": 600}
+MOST_MEMORY = {"linkage-12500x2160": 1000, "lineage": 8000}
 
 
 def targets(row: Row) -> list[dict[str, object]]:
