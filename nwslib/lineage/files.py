@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from nwslib.lineage.result import Lineage
-from nwslib.zoo.storage import write
 
 #: What a picture's file says about its making: nothing that differs from run to run.
 _METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
@@ -44,6 +43,8 @@ def write_lineage(lineage: Lineage, out: str | Path) -> list[Path]:
         "lineage.csv": lineage.table().to_csv(index=False, lineterminator="\n"),
     }
     files = {name: text.encode() for name, text in contents.items()} | pictures(lineage)
+    from nwslib.zoo.storage import write  # pandas: only where it is used
+
     out.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         write(out, name, data)

@@ -74,29 +74,48 @@ def recover(
     for name, members in sorted(groups.items(), key=lambda g: (-len(g[1]), g[0])):
         sizes = members[0].sizes
         architectures.append(Architecture(name, len(sizes), sum(sizes)))
-        points = np.stack([c.point for c in members])
-        copies = find_copies(members, points, read)
-        descent = {k: (c.original, c.distance, 1.0, c.kind) for k, c in copies.items()}
-        originals = np.array([k for k in range(len(members)) if k not in copies])
-        family = _families([members[k] for k in originals], points[originals], read)
-        members_of = [originals[family == label] for label in range(family.max() + 1)]
-        members_of.sort(key=len, reverse=True)
-        for kin in members_of:
-            D = distances(points[kin])
-            for strand in grow(D):
-                nodes, parents = strand.order, (strand.parent, *strand.order[:-1])
-                for k, (node, parent) in enumerate(zip(nodes, parents, strict=True)):
-                    if parent >= 0:
-                        descent[kin[node]] = (
-                            kin[parent], D[parent, node], strand.confidence[k],
-                            "step" if k else "branch",
-                        )  # fmt: skip
-                order = _with_copies(kin[nodes], copies)
-                alone = len(kin) == 1 < len(members_of[0])
-                in_order = tuple(members[k].path for k in order)
-                runs.append(Run(f"run-{len(runs) + 1}", name, in_order, alone))
-                links += [_link(members, k, *descent[k]) for k in order if k in descent]
+        found, descent = _sort_out(members, read)
+        for order, outlier in found:
+            in_order = tuple(members[k].path for k in order)
+            runs.append(Run(f"run-{len(runs) + 1}", name, in_order, outlier))
+            links += [
+                Link(members[parent].path, members[k].path, distance, sure, kind)
+                for k in order
+                if k in descent
+                for parent, distance, sure, kind in [descent[k]]
+            ]
     return Lineage(tuple(architectures), tuple(runs), tuple(links), tuple(rejected))
+
+
+#: Of a checkpoint: index of the one it came from, distance, confidence, kind of link.
+_Descent = tuple[int, float, float, str]
+
+
+def _sort_out(
+    members: list[Checkpoint], read: Reader
+) -> tuple[list[tuple[list[int], bool]], dict[int, _Descent]]:
+    """Runs of one architecture, whether each is an outlier, and all descents."""
+    points = np.stack([c.point for c in members])
+    copies = find_copies(members, points, read)
+    descent = {k: (c.original, c.distance, 1.0, c.kind) for k, c in copies.items()}
+    originals = np.array([k for k in range(len(members)) if k not in copies])
+    family = _families([members[k] for k in originals], points[originals], read)
+    kin_of = [originals[family == label] for label in range(family.max() + 1)]
+    kin_of.sort(key=len, reverse=True)
+    found = []
+    for kin in kin_of:
+        D = distances(points[kin])
+        for strand in grow(D):
+            before = [strand.parent, *strand.order[:-1]]
+            for k, (node, parent) in enumerate(zip(strand.order, before, strict=True)):
+                if parent >= 0:
+                    descent[int(kin[node])] = (
+                        int(kin[parent]), float(D[parent, node]),
+                        float(strand.confidence[k]), "step" if k else "branch",
+                    )  # fmt: skip
+            alone = len(kin) == 1 < len(kin_of[0])
+            found.append((_with_copies(kin[strand.order], copies), alone))
+    return found, descent
 
 
 def _with_copies(order: NDArray, copies: dict[int, Copy]) -> list[int]:
@@ -109,14 +128,6 @@ def _with_copies(order: NDArray, copies: dict[int, Copy]) -> list[int]:
         out.append(stack.pop())
         stack += sorted(copies_of.get(out[-1], ()), reverse=True)
     return out
-
-
-def _link(
-    members: list[Checkpoint], child: int, parent: int, distance: float,
-    confidence: float, kind: str,
-) -> Link:  # fmt: skip
-    paths = members[parent].path, members[child].path
-    return Link(*paths, float(distance), float(confidence), kind)
 
 
 def _nothing(folder: str | Path, rejected: list[Rejected]) -> str:

@@ -232,42 +232,28 @@ def _ends(D: NDArray, tree: list[list[int]], forks: dict) -> list[int]:
 def _label(
     D: NDArray, tree: list[list[int]], forks: dict, root: int
 ) -> tuple[NDArray, list[int]]:
-    """Each point's run, and the run that each run leaves."""
+    """Each point's strand, and the strand that each strand leaves."""
     order, parent, start, stop = _walk(tree, root)
-    run_of = np.zeros(len(D), np.int64)
-    parent_run = [-1]
+    strand_of = np.zeros(len(D), np.int64)
+    left = [-1]
     for x in order:
+        mine = int(strand_of[x])
+        children = [y for y in tree[x] if y != parent[x]]
+        strand_of[children] = mine
         if x not in forks:
-            for y in tree[x]:
-                if y != parent[x]:
-                    run_of[y] = run_of[x]
             continue
-        behind = next((ys for ys in forks[x] if parent[x] in ys), [])
-        ahead = [ys for ys in forks[x] if ys is not behind]
+        ahead = [ys for ys in forks[x] if parent[x] not in ys]
         # The run goes on where it goes straightest, away from where it came.
-        if behind:
-            back = np.setdiff1d(order, order[start[x] : stop[x]])
-            turns = [
-                _in_common(
-                    D,
-                    x,
-                    back,
-                    np.concatenate([order[start[y] : stop[y]] for y in ys]),
-                    0.0,
-                )
-                for ys in ahead
-            ]
-            ahead.insert(0, ahead.pop(int(np.argmin(turns))))
-        for y in behind:
-            if y != parent[x]:
-                run_of[y] = run_of[x]
+        back = np.setdiff1d(order, order[start[x] : stop[x]])
+        sides = [
+            np.concatenate([order[start[y] : stop[y]] for y in ys]) for ys in ahead
+        ]
+        turns = [_in_common(D, x, back, side, noise=0.0) for side in sides]
         for k, ys in enumerate(ahead):
-            label = run_of[x]
-            if k:
-                label = len(parent_run)
-                parent_run.append(int(run_of[x]))
-            run_of[ys] = label
-    return run_of, parent_run
+            if k != int(np.argmin(turns)):
+                strand_of[ys] = len(left)
+                left.append(mine)
+    return strand_of, left
 
 
 def _trunk(D: NDArray, order: NDArray) -> Strand:
