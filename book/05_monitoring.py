@@ -928,6 +928,8 @@ for step in range(1500):
     optimizer.step()
     monitor.step()  # three: call (one was the import)
 torch.set_num_threads(threads)
+for alarm in monitor.alarms:
+    print(f"step {alarm.step}, {alarm.name}: {alarm.message}")
 
 # %% mystnb={"figure": {"caption": "The log of one training: lengths of the steps between observations, of the whole net and of its layers, and the turning angle. Dashed: alarms with their names. The images were turned by 90° after a thousand steps.", "name": "fig-monitor-log"}, "image": {"alt": "Two line plots over training steps: step lengths fall and jump up by more than tenfold at step one thousand, where a dashed line is marked jump; the turning angle wavers about 90 degrees and falls to 30 for a moment after it."}}
 _ = plots.monitor_log(read_log(log))

@@ -56,7 +56,7 @@ def _lineage(given: argparse.Namespace) -> None:
     found = recover(given.folder, progress=sys.stderr.isatty())
     written = write_lineage(found, given.out)
     for rejected in found.rejected:
-        print(f"rejected {rejected.path}: {rejected.reason}", file=sys.stderr)
+        print(f"rejected {rejected.path!r}: {rejected.reason}", file=sys.stderr)
     counts = (
         (sum(len(run.checkpoints) for run in found.runs), "checkpoint"),
         (len(found.architectures), "architecture"),

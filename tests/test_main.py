@@ -31,12 +31,19 @@ def test_a_folder_is_sorted(folder, tmp_path, capsys, book_style):
         "4 checkpoints of 1 architecture in 1 run; 1 rejected",
         *(str(out / f"lineage.{suffix}") for suffix in ("json", "csv", "svg", "png")),
     ]
-    assert (
-        said.err == "rejected empty.pt: it is empty (0 bytes): copy or save it again.\n"
+    assert said.err == (
+        "rejected 'empty.pt': it is empty (0 bytes): copy or save it again.\n"
     )
     content = json.loads((out / "lineage.json").read_text("utf-8"))
     assert content["runs"][0]["checkpoints"] == [f"{k}.pt" for k in range(4)]
     assert content["rejected"][0]["path"] == "empty.pt"
+
+
+def test_a_foreign_name_cannot_command_the_terminal(folder, tmp_path, capsys):
+    (folder / "\x1b[2J\nall is well.pt").write_bytes(b"")
+    assert main(["lineage", str(folder), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert r"\x1b[2J\nall is well.pt" in said and "\x1b" not in said
 
 
 def test_without_matplotlib_one_sentence_says_so(folder, tmp_path, monkeypatch, capsys):

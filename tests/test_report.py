@@ -3,6 +3,7 @@ import math
 import shutil
 import subprocess
 import time
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -65,13 +66,7 @@ def test_rerun_by_hand_leaves_the_readers_variables_alone():
 def test_provenance_is_plain_json_and_complete():
     source = provenance(get_profile("quick"), 3, "cpu", time.time() - 2)
     assert json.loads(json.dumps(source, allow_nan=False)) == source
-    assert source["profile"] == {
-        "name": "quick",
-        "data": "digits",
-        "n_models": get_profile("quick").n_models,
-        "epochs": get_profile("quick").epochs,
-        "n_reading_models": get_profile("quick").n_reading_models,
-    }
+    assert source["profile"] == asdict(get_profile("quick"))
     assert (source["seed"], source["device"]) == (3, "cpu")
     assert source["packages"]["torch"] == metadata.version("torch")
     assert source["packages"]["umap-learn"] == metadata.version("umap-learn")
