@@ -327,8 +327,8 @@ pd.DataFrame(
 # steps first.
 #
 # Kendall's $\tau$ is 1 for the right order and -1 for its reverse. The paper's
-# two measures count ties fairly, as in chapter 04; in print they do not. Means
-# over nets.
+# two measures, ordered initial epochs and the share of ordered epochs, count ties
+# fairly, as in chapter 04; in print they do not. Means over nets.
 
 # %%
 epochs = np.arange(1, sizes.epochs + 1)
@@ -339,9 +339,9 @@ methods = {
     for net in zoos
 }
 columns = {
-    "tau": "Kendall's tau",
-    "ordered_initial": "ordered initial epochs",
-    "ordered_pairs": "share of ordered epochs",
+    "tau": "tau",
+    "ordered_initial": "initial epochs",
+    "ordered_pairs": "ordered",
 }
 
 
@@ -385,7 +385,7 @@ direction = pd.DataFrame(
     {
         f"{net}, {part}": directions(weights[net][:, first:])
         for net in zoos
-        for part, first in (("whole", 0), ("second half", half + 1))
+        for part, first in (("whole", 0), ("late", half + 1))
     }
 )
 direction.round(2)
@@ -434,10 +434,10 @@ for net, trunk in trunks.items():
 found_share = pd.DataFrame(
     {
         (net, way): {
-            "found apart": tree["apart"].mean(),
-            "parent right": tree["parent"].mean(),
-            "parent near": tree["near"].mean(),
-            "root right": tree["root"].mean(),
+            "apart": tree["apart"].mean(),
+            "parent": tree["parent"].mean(),
+            "near": tree["near"].mean(),
+            "root": tree["root"].mean(),
             "one run": (tree["strands"] == 1).mean(),
         }
         for (net, way), tree in trees.items()
@@ -446,9 +446,11 @@ found_share = pd.DataFrame(
 found_share.round(2)
 
 # %% [markdown]
-# *Found apart*: the branch is one of the runs found, not a checkpoint more or
-# less. *Parent near*: the right parent or a neighbour of it. For nets without a
-# branch only the last two columns mean something: noise is not taken for a fork.
+# Shares of nets. *Apart*: the branch is one of the runs found, not a checkpoint
+# more or less. *Parent*: it leaves from the right checkpoint; *near*: from that or
+# a neighbour of it. *Root*: the earliest checkpoint is found. *One run*: no fork is
+# seen. For nets without a branch only the last two mean something: noise is not
+# taken for a fork.
 #
 # Forks hold for branches that learn something else. More of the same cannot be
 # seen: two nets that go the same way lie closer to each other than to their own
