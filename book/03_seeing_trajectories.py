@@ -40,8 +40,10 @@ import time
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from nwslib import data, plots, readings, report
+from nwslib.explorer import explorer
 from nwslib.profiles import get_profile
 from nwslib.reduction import neighbour_shares, svd_space, umap_plane
 from nwslib.trajectory import path_geometry
@@ -130,6 +132,25 @@ for net in zoos:
 _ = plots.trajectories(
     {net: (planes["SVD 50"][net], nets[net], epochs[net]) for net in zoos}
 )
+
+# %% [markdown]
+# ## Walk around
+#
+# The same planes to explore, one zoo below the other. Drag to move, pinch or
+# use the buttons to zoom, click a point to pick its net, and play the epochs. By
+# keyboard: Tab to the plane, then arrows, + and - move and zoom, n and p go from
+# net to net, a comma and a full stop from epoch to epoch, Escape clears.
+
+# %%
+for net, zoo in zoos.items():
+    tests = zoo.history[zoo.history["split"] == "test"]
+    shown = pd.DataFrame({"run": nets[net], "epoch": epochs[net]}).merge(
+        tests[["run", "epoch", "accuracy"]], how="left"
+    )
+    shown["step length"] = lengths[net].ravel()
+    of_zoo = {space: plane[net] for space, plane in planes.items()}
+    title = plots.style.title_of(net)
+    display(explorer(of_zoo, shown, title=title, log=["step length"]))
 
 # %% [markdown]
 # ## What the eye sees, in numbers

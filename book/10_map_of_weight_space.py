@@ -57,6 +57,7 @@ from scipy.cluster.hierarchy import fcluster
 
 from nwslib import nws, papers, plots, report
 from nwslib.clustering import single_linkage
+from nwslib.explorer import explorer
 from nwslib.neighbours import agreement, nearest_of_others
 from nwslib.nws.conv_map import KINDS, LEARNED, conv_components
 from nwslib.nws.table import threshold_of
@@ -214,6 +215,26 @@ _ = plots.weight_map(shown[["x_all", "y_all"]], shown)
 
 # %% mystnb={"figure": {"caption": "The same from the learned weights only, without batch norm's running statistics.", "name": "fig-map-learned"}, "image": {"alt": "Eight copies of one scatter plot: most nets are small separate spots scattered evenly over the plane, in all colours; only nets with constant initialisation lie together."}}
 _ = plots.weight_map(shown[["x_learned", "y_learned"]], shown)
+
+# %% [markdown]
+# Both planes to explore. Choose what colours mean, and press an entry of the legend
+# to keep that group alone in colour; drag, pinch or use the buttons to move and
+# zoom; click a point to pick its net. By keyboard: Tab to the plane, then arrows,
+# + and - move and zoom, n and p go from net to net, a comma and a full stop from
+# snapshot to snapshot, Escape clears.
+
+# %%
+explorer(
+    {
+        "all numbers": shown[["x_all", "y_all"]],
+        "learned weights": shown[["x_learned", "y_learned"]],
+    },
+    shown[columns],
+    title="Map of the weight space",
+    step="snapshot",
+    colour="init",
+    paths=False,
+)
 
 # %% [markdown]
 # ## How to read it
