@@ -15,10 +15,12 @@ from simulated import simulated_history, simulated_runs
 
 from nwslib import plots
 from nwslib.clustering import single_linkage
+from nwslib.features import layerwise_names
 from nwslib.findings import pair_table
 from nwslib.flatten import Layout
 from nwslib.lineage.result import Architecture, Lineage, Link, Run
 from nwslib.nets import A1, A2
+from nwslib.nws.architecture import FIXED
 from nwslib.papers import ClusterRow
 from nwslib.plots.order import _restrict
 from nwslib.plots.style import GREY, PALETTE, WIDTH
@@ -84,6 +86,22 @@ SAMPLED = simulated_runs(200, ("mnist", "svhn"), fixed=True)
 REGRESSED = [regress(SAMPLED, name) for name in ("mnist", "svhn")]
 
 
+JUDGED = pd.DataFrame(
+    {
+        "hyperparameter": ["dataset", "dataset", "optimizer", "optimizer"],
+        "model": ["linear SVM", "tokens"] * 2,
+        "mean": [0.5, 0.7, 0.6, 0.9],
+        "std": [0.05, 0.02, 0.03, 0.01],
+        "chance": [0.25, 0.25, 1 / 3, 1 / 3],
+    }
+)
+RELIABLE = pd.DataFrame(
+    {
+        "confidence": [0.3, np.nan, 0.9],
+        "accuracy": [0.4, np.nan, 1.0],
+        "count": [9, 0, 1],
+    }
+)
 DRAWINGS = {
     "model_sizes": lambda: plots.model_sizes(SAMPLED),
     "accuracy_progress": lambda: plots.accuracy_progress(
@@ -100,6 +118,25 @@ DRAWINGS = {
     ),
     "weight_map": lambda: plots.weight_map(
         np.eye(200, 2), SAMPLED.assign(progress=1.0, test_error=0.5)
+    ),
+    "meta_accuracies": lambda: plots.meta_accuracies(JUDGED),
+    "feature_importance": lambda: plots.feature_importance(
+        {"dataset": np.eye(3, 480), "init": np.ones((1, 480))},
+        layerwise_names(FIXED.layout),
+    ),
+    "statistic_importance": lambda: plots.statistic_importance(
+        {name: np.eye(2, 3) for name in ("dataset", "init", "lr", "optimizer", "x")},
+        ["mean", "skew", "grad.p1"],
+    ),
+    "reliability": lambda: plots.reliability(
+        {"dataset": RELIABLE, "init": RELIABLE, "optimizer": RELIABLE, "x": RELIABLE}
+    ),
+    "confusions": lambda: plots.confusions(
+        {
+            "init": pd.DataFrame(
+                np.eye(2), ["normal", "constant"], ["normal", "constant"]
+            )
+        }
     ),
     "changed_images": lambda: plots.changed_images(
         {"usual": np.zeros((2, 14, 14)), "other\ndata set": np.ones((2, 14, 14))}

@@ -14,6 +14,13 @@ from nwslib.plots.drift import (
 )
 from nwslib.plots.lineage import calibration, lineage_pictures, lineage_tree
 from nwslib.plots.map import weight_map
+from nwslib.plots.meta import (
+    confusions,
+    feature_importance,
+    meta_accuracies,
+    reliability,
+    statistic_importance,
+)
 from nwslib.plots.monitoring import (
     correlations,
     forecasts,
@@ -42,15 +49,18 @@ __all__ = [
     "auc_map",
     "calibration",
     "changed_images",
+    "confusions",
     "correlations",
     "dendrogram",
     "distance_histograms",
     "dose_response",
+    "feature_importance",
     "forecasts",
     "growth",
     "layout_strip",
     "lineage_pictures",
     "lineage_tree",
+    "meta_accuracies",
     "model_sizes",
     "monitor_log",
     "movement_around_change",
@@ -60,9 +70,11 @@ __all__ = [
     "readings",
     "regression_coefficients",
     "regression_errors",
+    "reliability",
     "roc_curves",
     "skill_bars",
     "speed_ratios",
+    "statistic_importance",
     "step_lengths",
     "stopping",
     "training_curves",
