@@ -40,7 +40,6 @@ import time
 
 import numpy as np
 import pandas as pd
-from IPython.display import display
 
 from nwslib import data, plots, readings, report
 from nwslib.explorer import explorer
@@ -141,16 +140,27 @@ _ = plots.trajectories(
 # keyboard: Tab to the plane, then arrows, + and - move and zoom, n and p go from
 # net to net, a comma and a full stop from epoch to epoch, Escape clears.
 
+
 # %%
-for net, zoo in zoos.items():
-    tests = zoo.history[zoo.history["split"] == "test"]
-    shown = pd.DataFrame({"run": nets[net], "epoch": epochs[net]}).merge(
+def walk(net):
+    """One zoo's planes, to explore."""
+    tests = zoos[net].history.query("split == 'test'")
+    points = pd.DataFrame({"run": nets[net], "epoch": epochs[net]}).merge(
         tests[["run", "epoch", "accuracy"]], how="left"
     )
-    shown["step length"] = lengths[net].ravel()
-    of_zoo = {space: plane[net] for space, plane in planes.items()}
-    title = plots.style.title_of(net)
-    display(explorer(of_zoo, shown, title=title, log=["step length"]))
+    points["step length"] = lengths[net].ravel()
+    return explorer(
+        {space: plane[net] for space, plane in planes.items()},
+        points,
+        title=plots.style.title_of(net),
+        log=["step length"],
+    )
+
+
+walk("A2")
+
+# %%
+walk("A1")
 
 # %% [markdown]
 # ## What the eye sees, in numbers

@@ -223,7 +223,7 @@ _ = plots.lineage_tree(lineage)
 # %%
 table = lineage.table()
 shown = table[["path", "run", "kind", "parent", "confidence"]].head(9)
-shown.round(2).fillna("")
+shown.round(2).astype(object).fillna("")
 
 # %% [markdown]
 # What is it made of?
@@ -357,7 +357,12 @@ def order_table(net: str) -> pd.DataFrame:
     found = methods[net][list(columns)]
     print_ = vars(papers.CLUSTER_TABLES[net][0])
     found.loc["decreasing distance, printed"] = pd.Series(print_)
-    return found.round(digits).rename(columns=columns).fillna("")
+    return (
+        found.round(digits)
+        .rename(columns=columns)
+        .astype(object)
+        .fillna("")
+    )
 
 
 order_table("A1")

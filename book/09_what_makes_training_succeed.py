@@ -166,12 +166,16 @@ pd.DataFrame(
     {
         "successful nets": [fit.n_runs for fit in fits.values()],
         "failed nets": [fit.n_rejected for fit in fits.values()],
+        "left out": [fit.n_rare for fit in fits.values()],
         "R squared": [round(fit.r_squared, 2) for fit in fits.values()],
     },
     index=list(fits),
 )
 
 # %% [markdown]
+# Left out are successful nets with a category that fewer than three of them have:
+# its coefficient would rest on those alone.
+#
 # The hardest data set first. Above zero is better than average.
 
 # %% mystnb={"figure": {"caption": "Coefficients of the linear model with 95 % intervals, on the data set where successful nets are the least accurate; a panel a hyper-parameter. Hollow with an asterisk: p above 5 %. After the paper's Fig. 1, which shows CIFAR-10.", "name": "fig-coefficients"}, "image": {"alt": "Eleven panels of points with intervals around a zero line, one panel a hyper-parameter. Initialisation has the points farthest from zero; most architectural ones are close to it."}}

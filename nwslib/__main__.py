@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,6 +106,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     command.add_argument("--float16", action="store_true", help="as for sample")
     command.set_defaults(run=_import)
+    command = commands.add_parser(
+        "guess",
+        help="ask a net how it was trained",
+        description="Tell from its weights alone on what data and how a net of the "
+        "sampled family was trained, with probabilities; or say that it is unlike the "
+        "nets learned from.",
+    )
+    command.add_argument(
+        "checkpoint", metavar="CHECKPOINT", nargs="?",
+        help="a .pt, .pth, .bin, .ckpt or .safetensors file, or the index of a "
+        "sharded checkpoint",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="answer in JSON")
+    command.add_argument(
+        "--model", metavar="FILE",
+        help="the guesser to ask (the library's own), or to write with --fit",
+    )  # fmt: skip
+    command.add_argument(
+        "--fit", nargs="+", metavar="ZOO",
+        help="learn from these zoos instead, and write what was learned to --model",
+    )  # fmt: skip
+    command.set_defaults(run=_guess)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
@@ -188,6 +212,50 @@ def _import(given: argparse.Namespace) -> None:
     for each in rejected:
         print(f"rejected {each.path!r}: {each.reason}", file=sys.stderr)
     print(f"{len(Zoo.open(given.zoo))} runs in {given.zoo}; {len(rejected)} rejected")
+
+
+def _guess(given: argparse.Namespace) -> None:
+    from nwslib import checkpoints
+    from nwslib.meta import guesser_file
+    from nwslib.meta.answer import refusal
+
+    if given.fit:
+        _fit_guesser(given)
+        return
+    if given.checkpoint is None:
+        raise ValueError("no checkpoint to guess: name one, or zoos with --fit.")
+    model = guesser_file.find(given.model)
+    path = Path(given.checkpoint)
+    try:
+        # In the names that it takes a backslash is doubled.
+        state = checkpoints.read(path.parent, path.name.replace("\\", r"\\"))
+    except checkpoints.UnreadableCheckpoint as error:
+        if given.json:
+            print(json.dumps(refusal(error.reason)))
+        raise
+    guesser = guesser_file.load(model)
+    answer = guesser.guess(state)
+    if given.json:
+        print(json.dumps(answer.to_json(guesser)))
+    else:
+        print(answer.to_text(guesser))
+
+
+def _fit_guesser(given: argparse.Namespace) -> None:
+    from nwslib.meta import guess, guesser_file
+    from nwslib.zoo import Zoo
+
+    if given.checkpoint is not None or given.model is None:
+        raise ValueError(
+            "--fit learns from zoos and writes a file: name that with --model, and no "
+            "checkpoint."
+        )
+    zoos = [Zoo.open(path) for path in given.fit]
+    guesser = guess.fit(zoos, progress=sys.stderr.isatty())
+    path = guesser_file.save(guesser, given.model)
+    for name, judged in guesser.judged.items():
+        print(f"{name}: right in {judged['accuracy']:.0%} of held-out nets")
+    print(f"learned from {guesser.n_nets} nets: {path}")
 
 
 if __name__ == "__main__":

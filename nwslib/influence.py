@@ -89,7 +89,7 @@ def _fit(rows: Regressed) -> object:
     if ((q**2).sum(axis=1) > 1 - 1e-9).any():  # leverage: HC2 divides by 1 - it
         raise TooFewRuns(
             f"one of {len(rows.runs)} runs of '{rows.dataset}' alone decides a "
-            "coefficient, as the only one of its category: sample more runs."
+            "coefficient: sample more runs."
         )
     # statsmodels: only where it is used
     from statsmodels.api import OLS

@@ -36,6 +36,8 @@ class Profile:
         Longest training in that sampling; the paper sets no limit.
     n_fixed_runs, n_main_runs : int
         Runs of the paper's sets C_fixed and C_main.
+    n_rounds : int
+        Rounds of training and testing meta-classifiers (chapter 11 on); the paper's 10.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Profile:
     max_epochs: int
     n_fixed_runs: int
     n_main_runs: int
+    n_rounds: int
 
     def sampling(self, *, fixed_architecture: bool, seed: int = 0) -> Plan:
         """Plan the weight space's sampling: C_fixed, or C_main.
@@ -69,7 +72,7 @@ PROFILES = {
             Source("digits", train=500, test=200),
             Source("mnist", "mnist-5k", train=500, test=200),
         ),
-        max_epochs=20, n_fixed_runs=20, n_main_runs=12,
+        max_epochs=20, n_fixed_runs=20, n_main_runs=12, n_rounds=2,
     ),
     "full": Profile(
         "full", "mnist", n_models=50, epochs=50, n_reading_models=12,
@@ -80,7 +83,7 @@ PROFILES = {
             Source("cifar10", "cifar10_part.npz", train=2000, test=500),
             Source("svhn", "svhn_part.npz", balanced=True, passes=4),
         ),
-        max_epochs=20, n_fixed_runs=1000, n_main_runs=500,
+        max_epochs=20, n_fixed_runs=1000, n_main_runs=500, n_rounds=10,
     ),
     "paper": Profile(
         "paper", "mnist", n_models=250, epochs=50, n_reading_models=16,
@@ -89,7 +92,7 @@ PROFILES = {
             Source("mnist"), Source("cifar10"), Source("svhn", balanced=True),
             Source("stl10"), Source("fashion"),
         ),
-        max_epochs=1000, n_fixed_runs=3000, n_main_runs=13000,
+        max_epochs=1000, n_fixed_runs=3000, n_main_runs=13000, n_rounds=10,
     ),
 }  # fmt: skip
 

@@ -146,6 +146,7 @@ def umap_plane(
         # three neighbours leave the graph in pieces, which is what we look at
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is absent
+        warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, in a notebook
         import umap
 
         return umap.UMAP(

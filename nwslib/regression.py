@@ -27,6 +27,9 @@ from nwslib.nws.table import (
     threshold_of,
 )
 
+#: A category with fewer runs gets no coefficient: they would decide it alone.
+LEAST_RUNS = 3
+
 _FOLDS = 10
 
 
@@ -46,15 +49,16 @@ class Regression:
     dataset : str
     threshold : float
         Runs of a lower test accuracy are left out.
-    n_runs, n_rejected : int
-        Runs that the model is fitted to, and runs below the threshold.
+    n_runs, n_rejected, n_rare : int
+        Runs that the model is fitted to, runs below the threshold, and runs left out
+        because a category of theirs has fewer than :data:`LEAST_RUNS`.
     coefficients : DataFrame
         A row a category, columns ``hyperparameter``, ``category`` (str), ``runs``,
         ``coefficient``, ``std_error``, ``p_value``, ``low`` and ``high`` (95 %
         interval), ``note``. Then a row for ``lr``, whose coefficient is half the
         difference between the ends of Table 1's range, as that of a hyper-parameter
-        of two categories is; and one for ``constant``. Where a category has no run
-        or a hyper-parameter one value, the numbers are NaN and the note says why.
+        of two categories is; and one for ``constant``. Where a category has too few
+        runs or a hyper-parameter one value, the numbers are NaN and the note says why.
     r_squared : float
     error, constant_error : float
         Mean absolute error of the model, and of the mean test accuracy (Fig. 15a).
@@ -66,6 +70,7 @@ class Regression:
     threshold: float
     n_runs: int
     n_rejected: int
+    n_rare: int
     coefficients: pd.DataFrame
     r_squared: float
     error: float
@@ -107,8 +112,9 @@ def regress(
         dataset=dataset,
         threshold=rows.threshold,
         n_runs=len(rows.runs),
-        n_rejected=int((runs["dataset"] == dataset).sum()) - len(rows.runs),
-        coefficients=_coefficients(rows.runs, rows.design, fitted),
+        n_rejected=int((runs["dataset"] == dataset).sum()) - len(rows.reached),
+        n_rare=len(rows.reached) - len(rows.runs),
+        coefficients=_coefficients(rows, fitted),
         r_squared=float(fitted.rsquared),
         error=float(np.abs(fitted.resid).mean()),
         constant_error=float(np.abs(response).mean()),
@@ -124,8 +130,10 @@ class Regressed:
     ----------
     dataset : str
     threshold : float
+    reached : DataFrame
+        Runs that reach it.
     runs : DataFrame
-        Those that reach it.
+        Of them, those whose categories have :data:`LEAST_RUNS` runs each.
     design : Design
     response : ndarray, shape [runs]
         Test accuracy at zero mean and unit variance.
@@ -133,6 +141,7 @@ class Regressed:
 
     dataset: str
     threshold: float
+    reached: pd.DataFrame
     runs: pd.DataFrame
     design: Design
     response: NDArray
@@ -149,7 +158,8 @@ def regressed(
             f"no run of '{dataset}': the table has {sorted(set(runs['dataset']))}."
         )
     least = threshold_of(dataset, {} if threshold is None else {dataset: threshold})
-    kept = successful(mine, {dataset: least})
+    reached = successful(mine, {dataset: least})
+    kept = _without_rare(reached)
     design = Design.of(kept)
     size = design.matrix.shape[1]
     if len(kept) and size == 1:
@@ -159,8 +169,9 @@ def regressed(
         )
     if len(kept) <= size:
         raise TooFewRuns(
-            f"{len(kept)} runs of '{dataset}' reach the threshold and the model has "
-            f"{size} coefficients: sample more runs."
+            f"{len(reached)} runs of '{dataset}' reach the threshold, {len(kept)} of "
+            f"them have no rare category, and the model has {size} coefficients: "
+            "sample more runs."
         )
     rank = np.linalg.matrix_rank(design.matrix)
     if rank < size:
@@ -175,7 +186,19 @@ def regressed(
             "nothing to explain."
         )
     response = (accuracy - accuracy.mean()) / accuracy.std()
-    return Regressed(dataset, least, kept, design, response)
+    return Regressed(dataset, least, reached, kept, design, response)
+
+
+def _without_rare(runs: pd.DataFrame) -> pd.DataFrame:
+    """Leave out runs of categories with too few, until none is left."""
+    while True:
+        rare = np.zeros(len(runs), dtype=bool)
+        for name in CATEGORIES:
+            count = runs[name].map(runs[name].value_counts())
+            rare |= (count < LEAST_RUNS).to_numpy()
+        if not rare.any():
+            return runs
+        runs = runs[~rare]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +242,9 @@ class Design:
         return cls(matrix, dict(zip(blocks, places, strict=True)), present)
 
 
-def _coefficients(runs: pd.DataFrame, design: Design, fitted: object) -> pd.DataFrame:
+def _coefficients(rows: Regressed, fitted: object) -> pd.DataFrame:
     """The tidy table of :class:`Regression`."""
+    runs, design = rows.reached, rows.design
     unit = np.eye(design.matrix.shape[1])
     effects = {("constant", ""): unit[0]}  # what each number is a combination of
     if "lr" in design.columns:
@@ -243,21 +267,27 @@ def _coefficients(runs: pd.DataFrame, design: Design, fitted: object) -> pd.Data
         index=pd.MultiIndex.from_tuples(effects, names=keys),
     )
     counts = {
-        ("lr", ""): len(runs),
+        ("lr", ""): len(rows.runs),
         **{
             (name, str(category)): int((runs[name] == category).sum())
             for name in CATEGORIES
             for category in categories(runs, name)
         },
-        ("constant", ""): len(runs),
+        ("constant", ""): len(rows.runs),
     }
     table = known.reindex(pd.MultiIndex.from_tuples(counts, names=keys))
     table.insert(0, "runs", list(counts.values()))
     table["note"] = [
-        "" if key in effects else "does not vary" if count else "no run"
-        for key, count in counts.items()
+        "" if key in effects else _why_not(count) for key, count in counts.items()
     ]
     return table.reset_index()
+
+
+def _why_not(count: int) -> str:
+    """Why a category with so many runs has no coefficient."""
+    if count < LEAST_RUNS:
+        return "too few runs" if count else "no run"
+    return "does not vary"
 
 
 def _cross_validated(matrix: NDArray, response: NDArray) -> dict[str, float]:

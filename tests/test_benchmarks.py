@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+import features
 import gpu
 import measuring
 import nws
@@ -18,6 +19,7 @@ import run
 import training
 from measuring import Growth, Row
 from nwslib import plots
+from nwslib.features import of_zoo
 from nwslib.nets import get_net
 from nwslib.recipe import Recipe, Schedule
 from nwslib.train import build_stack
@@ -106,7 +108,7 @@ def test_every_task_runs(name, in_small, tmp_path, capsys):
     ))  # fmt: skip
     asked = {
         "train-A1", "train-A2", "import-nwslib", "linkage-12500x2160", "lineage",
-        "monitor-mlp", "monitor-resnet18", "nws", "nws-augmented",
+        "monitor-mlp", "monitor-resnet18", "nws", "nws-augmented", "features",
     }  # fmt: skip
     assert bool(entry.get("targets")) == (name in asked)
     assert entry["name"] in capsys.readouterr().out
@@ -164,6 +166,16 @@ def test_the_plain_loops_transforms_change_images():
     assert x.shape == (3, 32, 32) and x.dtype == torch.float32
     assert y == images.train_labels[0] and len(changed) == 80
     assert not torch.equal(x, again)
+
+
+# --- the features' plain loop -------------------------------------------------
+
+
+def test_the_plain_loop_takes_the_same_features(tmp_path):
+    zoo = features.random_zoo(tmp_path / "zoo", 2, 2)
+    theirs, ours = features.plain_loop(zoo), of_zoo(zoo).values
+    assert theirs.shape == (4, 480)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 # --- the peer jax-vmap --------------------------------------------------------

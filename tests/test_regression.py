@@ -147,6 +147,24 @@ def test_what_does_not_vary_or_never_occurs_has_a_note_and_no_number():
     assert others == ["relu", "sigmoid", "tanh"]
 
 
+def test_runs_of_a_rare_category_are_left_out_with_a_note():
+    kept = successful(RUNS)
+    rare = kept.index[kept["init"] == "constant"][2:]  # all but two
+    runs = RUNS.drop(index=rare)
+    found = regress(runs, "mnist")
+    assert (found.n_rare, found.n_runs) == (2, len(successful(runs)) - 2)
+    assert found.n_rejected == FITTED.n_rejected
+    row = keyed(found.coefficients).loc[("init", "constant")]
+    assert (row["runs"], row["note"]) == (2, "too few runs")
+    assert np.isnan(row["coefficient"])
+    without = regress(runs[runs["init"] != "constant"], "mnist").coefficients
+    pd.testing.assert_frame_equal(
+        found.coefficients.drop(columns=["runs", "note"]),
+        without.drop(columns=["runs", "note"]),
+    )
+    assert not influence(runs, "mnist").empty
+
+
 def test_one_learning_rate_is_noted():
     table = keyed(regress(RUNS.assign(lr=1e-3), "mnist").coefficients)
     assert table.loc[("lr", ""), "note"] == "does not vary"
@@ -186,7 +204,7 @@ def test_other_data_sets_do_not_matter():
         ),
         (
             successful(RUNS)[:24],
-            "mnist", TooFewRuns, "24 runs of 'mnist' reach.* 24 coefficients: sample",
+            "mnist", TooFewRuns, "24 runs of 'mnist' reach.*19 of them.* 21 coefficients: sample",
         ),
         (
             RUNS.assign(test_accuracy=0.1),
@@ -365,11 +383,11 @@ def test_leads_are_differences_of_influences():
         assert difference == pytest.approx(table["init"] - table[name])
 
 
-def test_a_run_that_is_alone_in_its_category_is_refused():
+def test_a_run_that_alone_decides_a_coefficient_is_refused():
     kept = successful(RUNS)
-    lone = kept["activation"].where(kept.index != kept.index[0], "sine")
-    runs = kept.assign(activation=lone)
-    assert len(regress(runs, "mnist").coefficients) == 35
+    lone = kept["lr"].where(kept.index == kept.index[0], 1e-3)
+    runs = kept.assign(lr=lone)
+    assert len(regress(runs, "mnist").coefficients) == 34
     with pytest.raises(TooFewRuns, match="alone decides a coefficient.*sample more"):
         influence(runs, "mnist")
 

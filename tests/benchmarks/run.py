@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+import features
 import gpu
 import imports
 import lineage
@@ -46,6 +47,7 @@ TASKS: dict[str, Callable[[float], Row | Growth]] = {
     "monitor-resnet18": partial(monitoring.row, "resnet18"),
     "nws": partial(nws.row, False),
     "nws-augmented": partial(nws.row, True),
+    "features": features.row,
     "growth-train-A1": partial(training.growth, "A1"),
     "growth-train-A2": partial(training.growth, "A2"),
     "growth-linkage": linkage.growth,
@@ -74,6 +76,7 @@ RATIOS = {
     "monitor-resnet18": {"training-step": 1 / 5},
     "nws": {"plain-loop": 2.5},
     "nws-augmented": {"plain-loop": 2.5},
+    "features": {"plain-loop": 20},
     "nws-gpu": {"plain-loop": 20},
     "nws-augmented-gpu": {"plain-loop": 20},
 }

@@ -1,0 +1,441 @@
+# %% [markdown]
+# # Only a slice
+#
+# *5,000 weights, torn out of a net at a random place. What do they still tell?*
+#
+# PROSE-FIRST
+#
+# ## What the paper did
+#
+# {cite:t}`eilertsen2020classifying` (section 5.3) also train **local**
+# meta-classifiers. They see 5,000 neighbouring weights, about a twentieth of a net, and are not
+# told where those come from, nor what the net looks like: here the architecture is drawn, too,
+# so that there are eleven hyper-parameters to tell. For support
+# vector machines ten slices of every net are described by the 16 statistics of
+# the last chapter (Fig. 4 and 17).
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes: quick, full or paper
+seed: int = 0  # of the sampling, the slices and the rounds
+device: str = "cpu"  # nets train on the CPU, a process a core
+data_dir: str = None  # folder of image files, else $NWSLIB_DATA
+out_dir: str = "../_build/out"  # where zoos and results go
+n_fixed_runs: int = None  # overrides the profile: nets of the fixed set
+n_main_runs: int = None  # overrides the profile: nets of the main set
+n_rounds: int = None  # overrides the profile: rounds of training and test
+
+# %%
+from nwslib.report import check_parameters
+
+check_parameters(
+    globals(),
+    "profile seed device data_dir out_dir n_fixed_runs n_main_runs n_rounds",
+)
+
+# %%
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from nwslib import features, nws, papers, plots, report
+from nwslib.meta import guess, guesser_file, models, svm, unusual
+from nwslib.meta.protocol import Examples, judge, labelled, rounds
+from nwslib.nws.table import CATEGORIES, successful
+from nwslib.profiles import get_profile
+from nwslib.zoo import Zoo
+
+started = time.time()
+plots.use_book_style()
+sizes = get_profile(
+    profile,
+    n_fixed_runs=n_fixed_runs,
+    n_main_runs=n_main_runs,
+    n_rounds=n_rounds,
+)
+counts = {"fixed": sizes.n_fixed_runs, "main": sizes.n_main_runs}
+
+
+def open_zoo(which: str) -> Zoo:
+    """One of the two sampled zoos."""
+    plan = sizes.sampling(fixed_architecture=which == "fixed", seed=seed)
+    return nws.sample(
+        Path(out_dir) / "zoos" / plan.name,
+        plan,
+        counts[which],
+        data_dir=data_dir,
+        progress=False,
+    )
+
+
+zoos = {which: open_zoo(which) for which in counts}
+zoo = zoos["main"]
+least = {"digits": papers.NWS_THRESHOLDS["mnist"]}  # ours, for a like set
+nets = successful(zoo.runs[~zoo.runs["diverged"]], least)
+print(
+    f"profile {sizes.name}: {len(nets)} of {len(zoo)} nets learned something"
+)
+
+# %% [markdown]
+# ## Tearing out
+#
+# Ten slices of each net, from anywhere; then ten from its convolutions only, and ten
+# from its fully connected layers only. Small nets have fewer than 5,000 weights
+# in all of their convolutions, and give no slices of these. If this build is a
+# small one, the nets from here on are those of the recorded run of profile `full`.
+
+# %%
+SIZE, PER_NET = 5000, 10
+starts_conv = nets[nets["n_conv_weights"] >= SIZE]["run"].tolist()
+tables = {
+    part: features.slices_of_zoo(
+        zoo,
+        SIZE,
+        PER_NET,
+        part,
+        starts_conv if part == "conv" else nets["run"].tolist(),
+        zoo.snapshots[-1:],
+        seed,
+    )
+    for part in features.PARTS
+}
+own = pd.concat(
+    [
+        table.index[["run"]].assign(
+            part=part,
+            **dict(
+                zip(table.names, table.values.T.astype("f4"), strict=True)
+            ),
+        )
+        for part, table in tables.items()
+    ],
+    ignore_index=True,
+)
+names = list(tables["all"].names)
+shown = report.larger_table("nws-main-slices", own, sizes.name)
+runs = report.larger_table("nws-main-runs", zoo.runs, sizes.name)
+if shown is own:
+    runs = zoo.runs
+runs = runs[runs["run"].isin(shown["run"])]
+shown.groupby("part")["run"].agg(["nunique", "size"]).rename(
+    columns={"nunique": "nets", "size": "slices"}
+)
+
+# %% [markdown]
+# ## Eleven questions
+#
+# The exam is that of the last chapter: nets of equally large classes, divided anew each round,
+# all slices of a net on one side. Each slice is judged alone.
+
+# %%
+HYPERPARAMETERS = ("dataset", *CATEGORIES)
+smallest = {
+    one: runs.groupby(one).size().min() if runs[one].nunique() > 1 else 0
+    for one in HYPERPARAMETERS
+}
+asked = [one for one, least_of in smallest.items() if least_of >= 3]
+MACHINES = {"linear SVM": svm.linear, "RBF SVM": svm.rbf}
+trainers = {**MACHINES, "forest": models.forest}
+if sizes.name == "quick":  # the fast one
+    trainers = {"forest": models.forest}
+
+
+def slices_of(part: str, one: str) -> Examples:
+    """All slices of a part, labelled."""
+    rows = shown[shown["part"] == part]
+    return labelled(rows[names].to_numpy(float), rows, runs, one)
+
+
+def judged(part: str, one: str, train) -> dict:
+    """Accuracies over rounds."""
+    examples = slices_of(part, one)
+    there = runs[runs["run"].isin(examples.runs)]
+    splits = rounds(there, one, sizes.n_rounds, seed=seed)
+    found = judge(train, examples, splits, seed)
+    return {
+        "mean": found.mean,
+        "std": found.std,
+        "chance": found.chance,
+        "p": found.p_chance,
+        "nets": found.n_train,
+    }
+
+
+numbers = {
+    "accuracy": {
+        one: {
+            model: judged("all", one, train)
+            for model, train in trainers.items()
+        }
+        for one in asked
+    }
+}
+name = "12_only_a_slice"
+recorded = {}
+if sizes.name == "quick":
+    recorded = report.recorded(name, profile="full").get("numbers", {})
+seen = recorded or numbers
+rows = pd.DataFrame(
+    [
+        {"hyperparameter": one, "model": model, **each}
+        for one, of_one in seen["accuracy"].items()
+        for model, each in of_one.items()
+    ]
+)
+
+# %% mystnb={"figure": {"caption": "How often a single slice of 5,000 weights, described by 16 statistics, names the right category; mean and standard deviation over rounds, and chance. After the machines in the paper's Fig. 4.", "name": "fig-slices"}, "image": {"alt": "ALT-SLICES"}}
+if len(rows):
+    _ = plots.meta_accuracies(rows)
+
+# %%
+if len(rows):
+    rows["in percent"] = [
+        f"{100 * m:.1f} ± {100 * s:.1f}"
+        for m, s in zip(rows["mean"], rows["std"], strict=True)
+    ]
+    wide = rows.pivot(
+        index="hyperparameter", columns="model", values="in percent"
+    ).loc[list(seen["accuracy"]), list(dict.fromkeys(rows["model"]))]
+    firsts = rows.groupby("hyperparameter")[["chance", "nets"]].first()
+    wide["chance"] = (100 * firsts["chance"]).map("{:.1f}".format)
+    wide["nets to train"] = firsts["nets"]
+    beyond = rows.pivot(index="hyperparameter", columns="model", values="p")
+    wide["p, forest"] = beyond["forest"].map("{:.3f}".format)
+wide if len(rows) else "too few nets"
+
+# %% [markdown]
+# PROSE-ELEVEN
+#
+# ## From which part?
+#
+# The same forest on slices of convolutions only and of fully connected layers only,
+# and on nets that have both.
+
+# %%
+in_both = set(shown[shown["part"] == "conv"]["run"])
+runs_of_both = runs[runs["run"].isin(in_both)]
+
+
+def by_part(one: str) -> dict:
+    """Mean accuracy of a forest on slices of each part."""
+    splits = rounds(runs_of_both, one, sizes.n_rounds, seed=seed)
+    found = {
+        part: judge(models.forest, slices_of(part, one), splits, seed)
+        for part in features.PARTS
+    }
+    return {part: each.mean for part, each in found.items()} | {
+        "chance": found["all"].chance
+    }
+
+
+numbers["parts"] = {
+    one: by_part(one)
+    for one in asked
+    if runs_of_both.groupby(one).size().min() >= 3
+    and runs_of_both[one].nunique() > 1
+}
+seen = recorded or numbers
+pd.DataFrame(seen["parts"]).T.round(3)
+
+# %% [markdown]
+# PROSE-PARTS
+#
+# ## Which statistics count?
+#
+# Norms over classes of the linear machines' coefficients, as in the paper's Fig. 17.
+
+# %%
+importances = {}
+for one in asked if "linear SVM" in trainers else ():
+    if one in ("dataset", *list(CATEGORIES)[:5]):
+        examples = slices_of("all", one)
+        splits = rounds(runs, one, sizes.n_rounds, seed=seed)
+        found = [
+            svm.importance(svm.linear(examples.of(split.train), seed + k))
+            for k, split in enumerate(splits)
+        ]
+        importances[one] = [(each / each.mean()).tolist() for each in found]
+numbers["importance"] = importances
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "How much each of 16 statistics of a slice counts in linear machines, 1 being the mean of all; standard deviation over rounds. After the paper's Fig. 17.", "name": "fig-slice-importance"}, "image": {"alt": "ALT-STATISTICS"}}
+if seen["importance"]:
+    _ = plots.statistic_importance(seen["importance"], names)
+
+# %% [markdown]
+# PROSE-STATISTICS
+#
+# ## Claim by claim
+#
+# PROSE-CLAIMS
+#
+# ## Ask a net
+#
+# Enough exams: here is a tool. It has learned from all nets of both sets that
+# learned something, and it reads a checkpoint file without running anything
+# in it:
+#
+# ```sh
+# python -m nwslib guess CHECKPOINT
+# ```
+#
+# It tells each hyper-parameter with calibrated probabilities, and with how often it
+# was right about nets that it had not learned from. The library brings a guesser
+# along that a run of this chapter with profile `full` has made; with `--fit` you make
+# your own from any sampled zoo.
+
+# %%
+model = Path(out_dir) / "results" / f"guesser-{sizes.name}.skops"
+model.parent.mkdir(parents=True, exist_ok=True)
+if sizes.name == "quick" and guesser_file.DEFAULT.is_file():
+    model = guesser_file.DEFAULT
+else:
+    learned = guess.fit(list(zoos.values()), seed=seed, thresholds=least)
+    guesser_file.save(learned, model)
+guesser = guesser_file.load(model)
+numbers["guesser"] = {
+    "nets": guesser.n_nets,
+    "bytes": model.stat().st_size,
+    "judged": guesser.judged,
+}
+print(f"{guesser.n_nets} nets, {model.stat().st_size / 1000:.0f} kB")
+pd.DataFrame(guesser.judged).T.round(3)
+
+# %% [markdown]
+# `commonest` is how often one would be right by always naming the commonest
+# category.
+#
+# Here is a net that nobody has shown it, freshly trained on a few hundred
+# images.
+
+# %%
+fresh_plan = get_profile("quick").sampling(
+    fixed_architecture=True, seed=seed + 1
+)
+fresh = nws.sample(
+    Path(out_dir) / "zoos" / fresh_plan.name,
+    fresh_plan,
+    8,
+    data_dir=data_dir,
+    progress=False,
+)
+of_mnist = fresh.runs[fresh.runs["dataset"] == "mnist"]
+row = of_mnist.sort_values("test_accuracy").iloc[-1]
+vector = torch.tensor(
+    fresh.weights([row["run"]], fresh.snapshots[-1:])[0, 0]
+)
+checkpoint = Path(out_dir) / "stranger.pt"
+torch.save(fresh.layout.unflatten(vector), checkpoint)
+
+
+def ask(path: Path, *options: str) -> str:
+    """What the command says of a checkpoint."""
+    command = [sys.executable, "-m", "nwslib", "guess", str(path)]
+    asked = subprocess.run(
+        [*command, "--model", str(model), *options],
+        capture_output=True,
+        text=True,
+    )
+    return asked.stdout or asked.stderr
+
+
+print(ask(checkpoint))
+row[list(guess.HYPERPARAMETERS)].to_frame("the truth")
+
+# %% [markdown]
+# And two that are no net of this family, or no longer: one with the weights of
+# another architecture, and the same net with every weight doubled.
+
+# %%
+torch.save(torch.nn.Linear(8, 2).state_dict(), checkpoint)
+print(ask(checkpoint))
+torch.save(fresh.layout.unflatten(2 * vector), checkpoint)
+print(json.loads(ask(checkpoint, "--json"))["reason"])
+checkpoint.unlink()
+
+# %% [markdown]
+# ### Unlike anything it was trained on
+#
+# A classifier names a category for any weights whatever, so it should not be asked
+# about nets unlike those it knows. The test: what share of the statistics of
+# one kind of weights lies outside the range of all known nets? Its limit lets one
+# net of a hundred be called unusual by mistake. How often does it notice?
+
+# %%
+fixed = zoos["fixed"]
+usual_nets = successful(fixed.runs[~fixed.runs["diverged"]], least)
+last = features.of_zoo(
+    fixed, "layerwise", usual_nets["run"].tolist(), fixed.snapshots[-1:]
+)
+cases = unusual.changed(fixed, seed, thresholds=least)
+learners = {"outside": unusual.outside, "distance": unusual.distance}
+left_out = [
+    (one, category)
+    for one, category in (
+        ("init", "normal"),
+        ("dataset", "svhn"),
+        ("optimizer", "momentum"),
+        ("activation", "tanh"),
+    )
+    if (usual_nets[one] == category).any()
+]
+found = {
+    way: unusual.detected(
+        learn,
+        last.values,
+        last.index["run"].to_numpy(),
+        cases,
+        usual_nets,
+        left_out,
+        seed,
+    ).set_index("case")
+    for way, learn in learners.items()
+}
+numbers["unusual"] = {
+    way: table.to_dict("index") for way, table in found.items()
+}
+seen = recorded or numbers
+noticed = {
+    way: pd.DataFrame(table).T for way, table in seen["unusual"].items()
+}
+pd.DataFrame(
+    {
+        "nets": noticed["outside"]["rows"].astype(int),
+        "called unusual": noticed["outside"]["unusual"].round(2),
+        "AUROC": noticed["outside"]["auroc"].round(2),
+        "AUROC, distance": noticed["distance"]["auroc"].round(2),
+    }
+)
+
+# %% [markdown]
+# `distance` is the Mahalanobis distance, the usual tool for this, for comparison.
+#
+# PROSE-UNUSUAL
+#
+# ## What it means for you
+#
+# PROSE-MEANS
+#
+# ## Try
+#
+# - `features.slices_of_zoo(zoo, size=500)`: how short may a slice be?
+# - `python -m nwslib guess --fit YOUR_ZOO --model FILE`: a guesser for nets of
+#   your own sampling.
+# - Take a checkpoint of a known net, train it on, and ask again after each epoch.
+#   Which answers change?
+#
+# ## In this chapter
+#
+# - Eleven hyper-parameters told from 16 statistics of 5,000 weights.
+# - A command that tells how a net was trained, how sure it is, and when not to
+#   ask it.
+
+# %%
+report.write_table(out_dir, "nws-main-slices", own, sizes.name)
+source = report.provenance(sizes, seed, device, started)
+path = report.write_results(out_dir, name, numbers, source)
+print(f"numbers: {path.name}, after {source['seconds']:.0f} s")
