@@ -277,17 +277,20 @@ def _coefficients(rows: Regressed, fitted: object) -> pd.DataFrame:
     }
     table = known.reindex(pd.MultiIndex.from_tuples(counts, names=keys))
     table.insert(0, "runs", list(counts.values()))
+    constant = {  # a hyper-parameter's only category, or learning rate
+        (name, str(rows.runs[name].iloc[0]) if name in CATEGORIES else "")
+        for name in ("lr", *CATEGORIES)
+        if rows.runs[name].nunique() == 1
+    }
     table["note"] = [
-        "" if key in effects else _why_not(count) for key, count in counts.items()
+        ""
+        if key in effects
+        else "does not vary"
+        if key in constant
+        else ("too few runs" if count else "no run")
+        for key, count in counts.items()
     ]
     return table.reset_index()
-
-
-def _why_not(count: int) -> str:
-    """Why a category with so many runs has no coefficient."""
-    if count < LEAST_RUNS:
-        return "too few runs" if count else "no run"
-    return "does not vary"
 
 
 def _cross_validated(matrix: NDArray, response: NDArray) -> dict[str, float]:

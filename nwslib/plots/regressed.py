@@ -86,7 +86,10 @@ def _coefficients(ax: plt.Axes, rows: DataFrame) -> None:
     ax.axhline(0, color=DARK, lw=0.8)
     for x, row in enumerate(rows.itertuples()):
         if np.isnan(row.coefficient):
-            ax.text(x, 0, row.note, color=DARK, rotation=90, ha="center", va="bottom")
+            ax.text(
+                x, 0, row.note, color=DARK, rotation=90, ha="center", va="center",
+                bbox={"fc": "white", "ec": "none", "pad": 1},
+            )  # fmt: skip
             continue
         sure = row.p_value <= LEVEL
         colour = PALETTE[0] if sure else GREY
