@@ -42,7 +42,9 @@ pair: $(INSTALLED)  ## write every chapter's notebook from its .py
 record:  ## keep the numbers of large runs in book/results
 	cp $(wildcard _build/out/results/*-paper.json \
 	  _build/out/results/nws-*-full.parquet \
-	  $(foreach n,08 09 10,_build/out/results/$(n)_*-full.json)) book/results/
+	  $(foreach n,08 09 10 11 12,_build/out/results/$(n)_*-full.json)) book/results/
+	$(foreach file,$(wildcard _build/out/results/guesser-full.skops), \
+	  cp $(file) nwslib/meta/guesser.skops)
 
 clean:  ## remove what was built: pages, cached outputs, zoos
 	rm -rf _build
