@@ -73,55 +73,73 @@ def open_zoo(which: str) -> Zoo:
 
 
 zoos = {which: open_zoo(which) for which in counts}
-zoo = zoos["main"]
 least = {"digits": papers.NWS_THRESHOLDS["mnist"]}  # ours, for a like set
-nets = successful(zoo.runs[~zoo.runs["diverged"]], least)
-print(
-    f"profile {sizes.name}: {len(nets)} of {len(zoo)} nets learned something"
-)
+nets = {
+    which: successful(zoo.runs[~zoo.runs["diverged"]], least)
+    for which, zoo in zoos.items()
+}
+for which, zoo in zoos.items():
+    kept = len(nets[which])
+    print(f"{which}: {kept} of {len(zoo)} nets learned something")
 
 # %% [markdown]
 # ## Tearing out
 #
 # Ten slices of each net, from anywhere; then ten from its convolutions only, and ten
 # from its fully connected layers only. Small nets have fewer than 5,000 weights
-# in all of their convolutions, and give no slices of these. If this build is a
-# small one, the nets from here on are those of the recorded run of profile `full`.
+# in all of their convolutions, and give no slices of these. As in chapter 09 we
+# pool both sets where a question is not about architecture; the paper's main set is
+# large enough alone. If this build is a small one, the nets from here on are
+# those of the recorded run of profile `full`.
 
 # %%
 SIZE, PER_NET = 5000, 10
-starts_conv = nets[nets["n_conv_weights"] >= SIZE]["run"].tolist()
-tables = {
-    part: features.slices_of_zoo(
-        zoo,
+SETS = {"fixed": 0, "main": 1_000_000}  # added to run ids: no two are equal
+
+
+def sliced(which: str, part: str) -> pd.DataFrame:
+    """A row a slice: its net, its part, 16 statistics."""
+    there = nets[which]
+    if part == "conv":
+        there = there[there["n_conv_weights"] >= SIZE]
+    table = features.slices_of_zoo(
+        zoos[which],
         SIZE,
         PER_NET,
         part,
-        starts_conv if part == "conv" else nets["run"].tolist(),
-        zoo.snapshots[-1:],
+        there["run"].tolist(),
+        zoos[which].snapshots[-1:],
         seed,
     )
-    for part in features.PARTS
-}
+    rows = pd.DataFrame(table.values, columns=list(table.names))
+    rows = rows.astype("float32")
+    rows.insert(0, "run", table.index["run"] + SETS[which])
+    rows.insert(1, "part", part)
+    return rows
+
+
 own = pd.concat(
+    [sliced(which, part) for which in SETS for part in features.PARTS],
+    ignore_index=True,
+)
+names = list(own.columns[2:])
+shown = report.larger_table("nws-slices", own, sizes.name)
+tables = {
+    which: zoo.runs
+    if shown is own
+    else report.larger_table(f"nws-{which}-runs", zoo.runs, sizes.name)
+    for which, zoo in zoos.items()
+}
+runs = pd.concat(
     [
-        table.index[["run"]].assign(
-            part=part,
-            **dict(
-                zip(table.names, table.values.T.astype("f4"), strict=True)
-            ),
-        )
-        for part, table in tables.items()
+        table.assign(run=table["run"] + SETS[which], set=which)
+        for which, table in tables.items()
     ],
     ignore_index=True,
 )
-names = list(tables["all"].names)
-shown = report.larger_table("nws-main-slices", own, sizes.name)
-runs = report.larger_table("nws-main-runs", zoo.runs, sizes.name)
-if shown is own:
-    runs = zoo.runs
 runs = runs[runs["run"].isin(shown["run"])]
-shown.groupby("part")["run"].agg(["nunique", "size"]).rename(
+counted = shown.merge(runs[["run", "set"]]).groupby(["set", "part"])
+counted["run"].agg(["nunique", "size"]).rename(
     columns={"nunique": "nets", "size": "slices"}
 )
 
@@ -129,15 +147,24 @@ shown.groupby("part")["run"].agg(["nunique", "size"]).rename(
 # ## Eleven questions
 #
 # The exam is that of the last chapter: nets of equally large classes, divided anew each round,
-# all slices of a net on one side. Each slice is judged alone.
+# all slices of a net on one side. Each slice is judged alone. Classes of fewer
+# than six nets are left out.
 
 # %%
 HYPERPARAMETERS = ("dataset", *CATEGORIES)
-smallest = {
-    one: runs.groupby(one).size().min() if runs[one].nunique() > 1 else 0
-    for one in HYPERPARAMETERS
-}
-asked = [one for one, least_of in smallest.items() if least_of >= 3]
+ARCHITECTURE = [*CATEGORIES][5:]
+
+
+def nets_for(one: str, there: pd.DataFrame) -> pd.DataFrame:
+    """Nets to ask a question about, without classes of fewer than six."""
+    if one in ARCHITECTURE:
+        there = there[there["set"] == "main"]
+    counts = there[one].map(there[one].value_counts())
+    there = there[counts >= 6]
+    return there if there[one].nunique() > 1 else there[:0]
+
+
+asked = [one for one in HYPERPARAMETERS if len(nets_for(one, runs))]
 MACHINES = {"linear SVM": svm.linear, "RBF SVM": svm.rbf}
 trainers = {**MACHINES, "forest": models.forest}
 if sizes.name == "quick":  # the fast one
@@ -152,13 +179,12 @@ def slices_of(part: str, one: str) -> Examples:
 
 def judged(part: str, one: str, train) -> dict:
     """Accuracies over rounds."""
-    examples = slices_of(part, one)
-    there = runs[runs["run"].isin(examples.runs)]
-    splits = rounds(there, one, sizes.n_rounds, seed=seed)
-    found = judge(train, examples, splits, seed)
+    splits = rounds(nets_for(one, runs), one, sizes.n_rounds, seed=seed)
+    found = judge(train, slices_of(part, one), splits, seed)
     return {
         "mean": found.mean,
         "std": found.std,
+        "classes": len(found.classes),
         "chance": found.chance,
         "p": found.p_chance,
         "nets": found.n_train,
@@ -200,8 +226,11 @@ if len(rows):
     wide = rows.pivot(
         index="hyperparameter", columns="model", values="in percent"
     ).loc[list(seen["accuracy"]), list(dict.fromkeys(rows["model"]))]
-    firsts = rows.groupby("hyperparameter")[["chance", "nets"]].first()
+    firsts = rows.groupby("hyperparameter")[
+        ["chance", "classes", "nets"]
+    ].first()
     wide["chance"] = (100 * firsts["chance"]).map("{:.1f}".format)
+    wide["classes"] = firsts["classes"]
     wide["nets to train"] = firsts["nets"]
     beyond = rows.pivot(index="hyperparameter", columns="model", values="p")
     wide["p, forest"] = beyond["forest"].map("{:.3f}".format)
@@ -222,7 +251,8 @@ runs_of_both = runs[runs["run"].isin(in_both)]
 
 def by_part(one: str) -> dict:
     """Mean accuracy of a forest on slices of each part."""
-    splits = rounds(runs_of_both, one, sizes.n_rounds, seed=seed)
+    there = nets_for(one, runs_of_both)
+    splits = rounds(there, one, sizes.n_rounds, seed=seed)
     found = {
         part: judge(models.forest, slices_of(part, one), splits, seed)
         for part in features.PARTS
@@ -233,10 +263,7 @@ def by_part(one: str) -> dict:
 
 
 numbers["parts"] = {
-    one: by_part(one)
-    for one in asked
-    if runs_of_both.groupby(one).size().min() >= 3
-    and runs_of_both[one].nunique() > 1
+    one: by_part(one) for one in asked if len(nets_for(one, runs_of_both))
 }
 seen = recorded or numbers
 pd.DataFrame(seen["parts"]).T.round(3)
@@ -251,9 +278,10 @@ pd.DataFrame(seen["parts"]).T.round(3)
 # %%
 importances = {}
 for one in asked if "linear SVM" in trainers else ():
-    if one in ("dataset", *list(CATEGORIES)[:5]):
+    if one not in ARCHITECTURE:
         examples = slices_of("all", one)
-        splits = rounds(runs, one, sizes.n_rounds, seed=seed)
+        there = nets_for(one, runs)
+        splits = rounds(there, one, sizes.n_rounds, seed=seed)
         found = [
             svm.importance(svm.linear(examples.of(split.train), seed + k))
             for k, split in enumerate(splits)
@@ -366,8 +394,7 @@ checkpoint.unlink()
 # net of a hundred be called unusual by mistake. How often does it notice?
 
 # %%
-fixed = zoos["fixed"]
-usual_nets = successful(fixed.runs[~fixed.runs["diverged"]], least)
+fixed, usual_nets = zoos["fixed"], nets["fixed"]
 last = features.of_zoo(
     fixed, "layerwise", usual_nets["run"].tolist(), fixed.snapshots[-1:]
 )
@@ -435,7 +462,7 @@ pd.DataFrame(
 #   ask it.
 
 # %%
-report.write_table(out_dir, "nws-main-slices", own, sizes.name)
+report.write_table(out_dir, "nws-slices", own, sizes.name)
 source = report.provenance(sizes, seed, device, started)
 path = report.write_results(out_dir, name, numbers, source)
 print(f"numbers: {path.name}, after {source['seconds']:.0f} s")

@@ -352,7 +352,7 @@ def test_unusual_weights_get_no_guess(guesser):
     assert answer.to_text().startswith(
         "unlike anything I was trained on: of the statistics of its "
     )
-    assert f"{answer.score:.0%} lie outside the range of the 16 nets" in answer.reason
+    assert f"{answer.score:.1%} lie outside the range of the 16 nets" in answer.reason
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])

@@ -126,9 +126,9 @@ class Guesser:
             return Answer(reason=reason, **seen)
         if seen["score"] > self.usual.limit:
             reason = (
-                f"of the statistics of its {odd}, {shares.max():.0%} lie outside the "
+                f"of the statistics of its {odd}, {shares.max():.1%} lie outside the "
                 f"range of the {self.n_nets} nets that I learned from (limit "
-                f"{self.usual.limit:.0%})."
+                f"{self.usual.limit:.1%})."
             )
             return Answer(reason=reason, **seen)
         found = {}
