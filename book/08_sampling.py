@@ -227,7 +227,7 @@ _ = plots.accuracy_progress(past, runs["main"])
 
 # %%
 def late_starters(table: pd.DataFrame, history: pd.DataFrame) -> dict:
-    """Nets below 20 % after a third of the epochs, and successes among them."""
+    """Nets below 20 % after a third of the epochs; their successes."""
     last = table.set_index("run")["epochs"]
     tests = history[history["split"] == "test"]
     third = tests[tests["epoch"] == tests["run"].map(last) // 3 + 1]
@@ -273,7 +273,8 @@ printed = {
     for name, (before, kept) in papers.NWS_SETS.items()
 }
 numbers["kept"] = {name: share.to_dict() for name, share in shares.items()}
-pd.DataFrame(shares | own | printed).map("{:.2f}".format).replace("nan", "")
+shown = pd.DataFrame(shares | own | printed).map("{:.2f}".format)
+shown.replace("nan", "")
 
 # %% [markdown]
 # The paper keeps four of five nets of its main set, and more of the fixed one. Ours

@@ -47,7 +47,7 @@ def meta_accuracies(table: DataFrame) -> Figure:
         raise ValueError("no accuracies to draw: judge one meta-classifier at least.")
     models = list(dict.fromkeys(table["model"]))
     bands = list(dict.fromkeys(table["hyperparameter"]))
-    height = 0.17 * len(models) + 0.18
+    height = 0.13 * len(models) + 0.22
     fig, ax = plt.subplots(
         figsize=(WIDTH, height * len(bands) + 0.9 + 0.2 * -(-len(models) // 4)),
         layout="constrained",
