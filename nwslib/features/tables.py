@@ -70,7 +70,7 @@ def of_zoo(
     if kind not in ("layerwise", "whole"):
         raise ValueError(f"unknown kind '{kind}': choose 'layerwise' or 'whole'.")
     gradient = gradient or ("group" if kind == "layerwise" else "across")
-    layouts, epochs = _layouts(zoo, runs), _epochs(zoo, snapshots)
+    layouts, epochs = layouts_of(zoo, runs), _epochs(zoo, snapshots)
     names = NAMES
     if kind == "layerwise":
         (names,) = {layerwise_names(layout) for layout in layouts.values()}
@@ -134,7 +134,7 @@ def slices_of_zoo(
     """
     if per_net < 1:
         raise ValueError(f"per_net is {per_net}: take at least one slice a net.")
-    layouts, epochs = _layouts(zoo, runs), _epochs(zoo, snapshots)
+    layouts, epochs = layouts_of(zoo, runs), _epochs(zoo, snapshots)
     for run, layout in layouts.items():
         first, stop = bounds(layout, part)
         if stop - first < size:
@@ -172,8 +172,26 @@ def _each(of_run: Callable[[int], NDArray], runs: Iterable[int]) -> NDArray:
         return np.concatenate(list(pool.map(of_run, runs)))
 
 
-def _layouts(zoo: Zoo, runs: Sequence[int] | None) -> dict[int, Layout]:
-    """Layout of each run that is asked for."""
+def layouts_of(zoo: Zoo, runs: Sequence[int] | None) -> dict[int, Layout]:
+    """Look up the layout of each run that is asked for.
+
+    Parameters
+    ----------
+    zoo : Zoo
+        Of one layout or several.
+    runs : sequence of int or None
+        Ids; all runs if None.
+
+    Returns
+    -------
+    dict of int to Layout
+        By run id, in the order asked for, each once.
+
+    Raises
+    ------
+    ValueError
+        If a run is unknown, or none is asked for.
+    """
     known = zoo.runs.set_index("run")
     ids = known.index.tolist() if runs is None else np.asarray(runs).tolist()
     if not ids:
