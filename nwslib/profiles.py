@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nwslib.nws import Budget, Plan, Source
+from nwslib.nws.architecture import INITIALISATIONS
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Profile:
         Runs of the paper's sets C_fixed and C_main.
     n_rounds : int
         Rounds of training and testing meta-classifiers (chapter 11 on); the paper's 10.
+    n_plain_runs : int
+        Runs without batch norm (chapter 15); about 2,000 in the paper.
+    n_deep_rounds : int
+        Rounds of deep meta-classifiers (chapter 13 on); the paper's 10.
+    local_epochs, global_epochs : int
+        Epochs of local and of global deep meta-classifiers; the paper's 500 and 100.
+    deep_width : float
+        Share of the paper's channels and units in them.
     """
 
     name: str
@@ -52,6 +61,11 @@ class Profile:
     n_fixed_runs: int
     n_main_runs: int
     n_rounds: int
+    n_plain_runs: int
+    n_deep_rounds: int
+    local_epochs: int
+    global_epochs: int
+    deep_width: float
 
     def sampling(self, *, fixed_architecture: bool, seed: int = 0) -> Plan:
         """Plan the weight space's sampling: C_fixed, or C_main.
@@ -61,6 +75,16 @@ class Profile:
         """
         own_seed = 2 * seed + (not fixed_architecture)
         return Plan(self.sources, Budget(self.max_epochs), fixed_architecture, own_seed)
+
+    def plain_sampling(self, seed: int = 0) -> Plan:
+        """Plan nets of the fixed architecture without batch norm.
+
+        They begin with Glorot's weights, for most others would fail; all else a run
+        draws as the run of C_fixed with its number.
+        """
+        glorot = tuple(name for name in INITIALISATIONS if name.startswith("glorot"))
+        fixed = self.sampling(fixed_architecture=True, seed=seed)
+        return replace(fixed, inits=glorot, batch_norm=False)
 
 
 #: Every profile by name.
@@ -73,6 +97,8 @@ PROFILES = {
             Source("mnist", "mnist-5k", train=500, test=200),
         ),
         max_epochs=20, n_fixed_runs=20, n_main_runs=12, n_rounds=2,
+        n_plain_runs=8, n_deep_rounds=1, local_epochs=30, global_epochs=10,
+        deep_width=0.125,
     ),
     "full": Profile(
         "full", "mnist", n_models=50, epochs=50, n_reading_models=12,
@@ -84,6 +110,8 @@ PROFILES = {
             Source("svhn", "svhn_part.npz", balanced=True, passes=4),
         ),
         max_epochs=20, n_fixed_runs=1000, n_main_runs=500, n_rounds=10,
+        n_plain_runs=200, n_deep_rounds=3, local_epochs=100, global_epochs=50,
+        deep_width=0.125,
     ),
     "paper": Profile(
         "paper", "mnist", n_models=250, epochs=50, n_reading_models=16,
@@ -93,6 +121,8 @@ PROFILES = {
             Source("stl10"), Source("fashion"),
         ),
         max_epochs=1000, n_fixed_runs=3000, n_main_runs=13000, n_rounds=10,
+        n_plain_runs=2000, n_deep_rounds=10, local_epochs=500, global_epochs=100,
+        deep_width=1.0,
     ),
 }  # fmt: skip
 

@@ -269,3 +269,25 @@ def test_a_weight_that_is_not_finite_is_refused_and_no_file_left(tmp_path):
 def test_a_file_that_cannot_be_written_is_an_error(zoo, tmp_path):
     with pytest.raises(OSError, match="no-folder"):
         WeightStore.of_zoo(zoo, file=tmp_path / "no-folder" / "flat.bin")
+
+
+def test_several_zoos_are_one_store_with_numbers_of_their_own(tmp_path, zoo):
+    other = write_zoo(tmp_path / "other", runs=(1, 2))
+    alone, second = WeightStore.of_zoo(zoo, [7, 4]), WeightStore.of_zoo(other)
+    both = WeightStore.of_zoos(
+        {0: (zoo, [7, 4]), 1000: (other, None)}, file=tmp_path / "flat.bin"
+    )
+    assert torch.equal(both.flat, torch.cat([alone.flat, second.flat]))
+    runs = both.index["run"].unique().tolist()
+    assert runs == [7, 4, 1001, 1002]
+    row = len(alone) + 4  # the second snapshot of run 1002
+    assert np.array_equal(
+        both.slices_of([row], generator(), both.index["stop"][row]
+                       - both.index["start"][row])[0].numpy(),
+        vectors_of(2)[1][1],
+    )  # fmt: skip
+
+
+def test_zoos_whose_runs_have_one_number_are_refused(zoo):
+    with pytest.raises(ValueError, match="two zoos have a run 5: give numbers to add"):
+        WeightStore.of_zoos({1: (zoo, [4]), 4: (zoo, [1])})

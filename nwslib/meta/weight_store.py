@@ -8,7 +8,7 @@ vector is: in memory, on a device, or in a file that is mapped into memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,18 +83,54 @@ class WeightStore:
         OSError
             If the file cannot be written.
         """
+        return cls.of_zoos(
+            {0: (zoo, runs)}, snapshots, kinds=kinds, device=device, file=file
+        )
+
+    @classmethod
+    def of_zoos(
+        cls,
+        zoos: Mapping[int, tuple[Zoo, Sequence[int] | None]],
+        snapshots: Iterable[int] | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        device: str = "cpu",
+        file: str | Path | None = None,
+    ) -> WeightStore:
+        """Read snapshots of several zoos, one after the other.
+
+        Parameters
+        ----------
+        zoos : mapping of int to (Zoo, sequence of int or None)
+            Each with the runs that are wanted. The keys are added to its run ids, so
+            that no two zoos' nets have one number.
+        snapshots, kinds, device, file
+            As for :meth:`of_zoo`, with the same errors.
+        """
         check_device(device)
-        layouts = layouts_of(zoo, runs)
-        epochs = list(zoo.snapshots if snapshots is None else snapshots)
+        sources: dict[int, tuple[Zoo, int, Layout]] = {}
+        for first, (zoo, runs) in zoos.items():
+            for run, layout in layouts_of(zoo, runs).items():
+                if first + run in sources:
+                    raise ValueError(
+                        f"two zoos have a run {first + run}: give numbers to add to "
+                        "their run ids that keep them apart."
+                    )
+                sources[first + run] = zoo, run, layout
+        if snapshots is None:
+            snapshots = next(iter(zoos.values()))[0].snapshots
+        epochs = list(snapshots)
+        layouts = {run: layout for run, (_, _, layout) in sources.items()}
         kept = {each: _kept(each, kinds) for each in set(layouts.values())}
         index = _index(layouts, kept, epochs)
         if not len(index):
             raise ValueError("no snapshots were asked for: give one at least.")
 
-        def read(run: int) -> NDArray:
+        def read(number: int) -> NDArray:
+            zoo, run, layout = sources[number]
             (vectors,) = zoo.weights([run], epochs)  # [snapshots, d]
             if kinds is not None:
-                vectors = vectors[:, kept[layouts[run]]]
+                vectors = vectors[:, kept[layout]]
             if not np.isfinite(vectors).all():
                 raise ValueError(
                     f"run {run} has weights that are not finite: leave out nets that "
@@ -103,10 +139,10 @@ class WeightStore:
             return vectors.reshape(-1)
 
         if file is not None:
-            return cls(_mapped(Path(file), map(read, layouts)), index, device)
+            return cls(_mapped(Path(file), map(read, sources)), index, device)
         flat, place = torch.empty(index["stop"].iloc[-1], device=device), 0
-        for run in layouts:
-            vector = read(run)
+        for number in sources:
+            vector = read(number)
             flat[place : place + len(vector)] = torch.from_numpy(vector)
             place += len(vector)
         return cls(flat, index, device)

@@ -86,6 +86,7 @@ def draw(
     datasets: Sequence[str],
     *,
     fixed_architecture: bool = False,
+    inits: Sequence[str] = tuple(INITIALISATIONS),
 ) -> HyperParameters:
     """Draw a run's hyper-parameters, each independent and uniform (Table 1).
 
@@ -103,6 +104,8 @@ def draw(
     fixed_architecture : bool
         Give every run the fixed architecture and draw only the rest (the paper's set
         C_fixed instead of C_main).
+    inits : sequence of str
+        Initialisations to choose from. Whatever they are, all else is drawn alike.
     """
     rng = np.random.default_rng(stream(seed, run, "hyper-parameters"))
 
@@ -116,7 +119,7 @@ def draw(
         augmentation=choose((False, True)),
         optimizer=choose(OPTIMIZERS),
         activation=choose(tuple(ACTIVATIONS)),
-        init=choose(tuple(INITIALISATIONS)),
+        init=choose(inits),
         architecture=FIXED
         if fixed_architecture
         else Architecture(

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 from nwslib import data
-from nwslib.nws.architecture import FIXED, GRID, Architecture
+from nwslib.nws.architecture import FIXED, GRID, INITIALISATIONS, Architecture
 from nwslib.nws.course import Budget
 from nwslib.nws.hyperparameters import HyperParameters, draw
 from nwslib.nws.images import Images, prepare
@@ -17,6 +17,9 @@ from nwslib.nws.images import Images, prepare
 #: Raised when a change to the code changes what a run gives, so that no zoo is
 #: continued by another sampler than began it.
 SAMPLER = 1
+
+# Fields of a plan that a zoo without them does not name.
+_LATER = ("inits", "batch_norm")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class Plan:
         Runs that are trained by one worker and written together.
     dtype : {"float32", "float16"}
         Type of the stored weights.
+    inits : tuple of str
+        Initialisations to draw from, by default all of Table 1. A run draws all else
+        as it does without this choice.
+    batch_norm : bool
+        Without it few trainings succeed that begin with constant or normal weights
+        (supplement F.3).
     """
 
     sources: tuple[Source, ...]
@@ -79,6 +88,8 @@ class Plan:
     seed: int = 0
     shard_size: int = 4
     dtype: str = "float32"
+    inits: tuple[str, ...] = tuple(INITIALISATIONS)
+    batch_norm: bool = True
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.sources]
@@ -91,27 +102,44 @@ class Plan:
                 f"seed is {self.seed} and shard_size {self.shard_size}: give a seed "
                 "from 0 on and at least one run a shard."
             )
+        if not self.inits or not set(self.inits) <= set(INITIALISATIONS):
+            raise ValueError(
+                f"inits are {self.inits}: choose one at least of "
+                f"{list(INITIALISATIONS)}."
+            )
 
     @property
     def name(self) -> str:
         """Name for the zoo's folder, different for every plan."""
-        settings = json.dumps([SAMPLER, asdict(self)], sort_keys=True)
-        digest = hashlib.sha256(settings.encode()).hexdigest()
+        settings = {k: v for k, v in asdict(self).items() if k not in _LATER}
+        text = json.dumps([SAMPLER, settings | self._restrictions], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         return f"nws-{'fixed' if self.fixed_architecture else 'main'}-{digest[:12]}"
+
+    @property
+    def _restrictions(self) -> dict:
+        """What is not drawn as Table 1 says; plans without any keep their names."""
+        plain = {field.name: field.default for field in fields(self)}
+        given = {name: getattr(self, name) for name in _LATER}
+        return {name: v for name, v in given.items() if v != plain[name]}
 
     @property
     def architectures(self) -> tuple[Architecture, ...]:
         """Every architecture that may be drawn."""
-        return (FIXED,) if self.fixed_architecture else GRID
+        drawn = (FIXED,) if self.fixed_architecture else GRID
+        return tuple(replace(each, batch_norm=self.batch_norm) for each in drawn)
 
     def run(self, number: int) -> HyperParameters:
         """Hyper-parameters of a run."""
-        return draw(
+        drawn = draw(
             self.seed,
             number,
             [source.name for source in self.sources],
             fixed_architecture=self.fixed_architecture,
+            inits=self.inits,
         )
+        architecture = replace(drawn.architecture, batch_norm=self.batch_norm)
+        return replace(drawn, architecture=architecture)
 
     def spec(self, images: Mapping[str, Images]) -> dict:
         """All that determines the weights, as plain JSON values."""
@@ -120,6 +148,7 @@ class Plan:
             "sampler": SAMPLER,
             "seed": self.seed,
             "fixed_architecture": self.fixed_architecture,
+            **self._restrictions,
             **asdict(self.budget),
             "shard_size": self.shard_size,
             "datasets": {

@@ -5,6 +5,11 @@ column and returns the figure. Nets keep their colour from figure to figure;
 where a figure shows zoos, they stand in the order given.
 """
 
+from nwslib.plots.deep import (
+    accuracy_curves,
+    grouped_accuracies,
+    performance_maps,
+)
 from nwslib.plots.drift import (
     auc_map,
     changed_images,
@@ -44,6 +49,7 @@ from nwslib.plots.training import readings, training_curves, weight_statistics
 from nwslib.plots.weights import distance_histograms, layout_strip, weight_images
 
 __all__ = [
+    "accuracy_curves",
     "accuracy_modes",
     "accuracy_progress",
     "auc_map",
@@ -56,6 +62,7 @@ __all__ = [
     "dose_response",
     "feature_importance",
     "forecasts",
+    "grouped_accuracies",
     "growth",
     "layout_strip",
     "lineage_pictures",
@@ -67,6 +74,7 @@ __all__ = [
     "order_scores",
     "pair_maps",
     "path_shapes",
+    "performance_maps",
     "readings",
     "regression_coefficients",
     "regression_errors",
