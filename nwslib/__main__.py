@@ -61,9 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--profile", default="quick", metavar="NAME",
         help="images and epochs: quick (default), full or paper",
     )  # fmt: skip
-    command.add_argument(
-        "--main", action="store_true",
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--main", dest="set", action="store_const", const="main", default="fixed",
         help="draw the architecture too (the paper's C_main; C_fixed without)",
+    )  # fmt: skip
+    which.add_argument(
+        "--plain", dest="set", action="store_const", const="plain",
+        help="nets without batch norm, of Glorot's weights (supplement F.3)",
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
@@ -171,7 +176,7 @@ def _sample(given: argparse.Namespace) -> None:
     from nwslib.profiles import get_profile
 
     profile = get_profile(given.profile)
-    plan = profile.sampling(fixed_architecture=not given.main, seed=given.seed)
+    plan, size = profile.sampled_sets(given.seed)[given.set]
     shard_size = given.shard_size
     if shard_size is None:
         shard_size = 4 if given.device == "cpu" else 512
@@ -180,13 +185,10 @@ def _sample(given: argparse.Namespace) -> None:
         shard_size=shard_size,
         dtype="float16" if given.float16 else "float32",
     )
-    runs = given.runs
-    if runs is None:
-        runs = profile.n_main_runs if given.main else profile.n_fixed_runs
     zoo = sample(
         given.zoo,
         plan,
-        runs,
+        size if given.runs is None else given.runs,
         executor=given.executor and executors.get(given.executor, given.workers),
         device=given.device,
         progress=sys.stderr.isatty(),

@@ -86,6 +86,17 @@ class Profile:
         fixed = self.sampling(fixed_architecture=True, seed=seed)
         return replace(fixed, inits=glorot, batch_norm=False)
 
+    def sampled_sets(self, seed: int = 0) -> dict[str, tuple[Plan, int]]:
+        """Plan and number of runs of each set: ``fixed``, ``main`` and ``plain``."""
+        fixed, main = (
+            self.sampling(fixed_architecture=each, seed=seed) for each in (True, False)
+        )
+        return {
+            "fixed": (fixed, self.n_fixed_runs),
+            "main": (main, self.n_main_runs),
+            "plain": (self.plain_sampling(seed), self.n_plain_runs),
+        }
+
 
 #: Every profile by name.
 PROFILES = {

@@ -404,6 +404,33 @@ def test_missing_images_are_named_before_anything_is_written(tmp_path):
 # the command line
 
 
+def test_plans_are_named_as_they_were_before_they_could_do_without_batch_norm():
+    full = profiles.get_profile("full")
+    names = {key: plan.name for key, (plan, _) in full.sampled_sets().items()}
+    assert names["fixed"] == "nws-fixed-2bb9ee5f0135"
+    assert names["main"] == "nws-main-a00abce48455"
+    assert names["plain"] not in (names["fixed"], names["main"])
+
+
+def test_a_plan_draws_from_known_initialisations():
+    with pytest.raises(ValueError, match=r"inits are \('zeros',\): choose one"):
+        replace(PLAN, inits=("zeros",))
+    with pytest.raises(ValueError, match=r"inits are \(\): choose one"):
+        replace(PLAN, inits=())
+
+
+def test_command_line_without_batch_norm(tmp_path, monkeypatch):
+    tiny = replace(profiles.PROFILES["quick"], sources=PLAN.sources, max_epochs=20)
+    monkeypatch.setitem(profiles.PROFILES, "quick", tiny)
+    path = tmp_path / "zoo"
+    words = ["--plain", "--runs", "2", "--shard-size", "2", "--executor", "here"]
+    assert main(["sample", str(path), *words]) == 0
+    found = Zoo.open(path)
+    assert found.spec["batch_norm"] is False
+    assert set(found.layouts) == {"f5-c3x32-d3x128-plain"}
+    assert set(found.runs["init"]) <= {"glorot_uniform", "glorot_normal"}
+
+
 def test_command_line(tmp_path, monkeypatch, capsys):
     tiny = replace(profiles.PROFILES["quick"], sources=PLAN.sources, max_epochs=20)
     monkeypatch.setitem(profiles.PROFILES, "quick", replace(tiny, n_main_runs=2))

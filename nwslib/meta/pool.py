@@ -140,21 +140,12 @@ def open_pool(
     seed : int
         Of the sampling.
     """
-    plans = {
-        "fixed": (
-            sizes.sampling(fixed_architecture=True, seed=seed), sizes.n_fixed_runs
-        ),
-        "main": (
-            sizes.sampling(fixed_architecture=False, seed=seed), sizes.n_main_runs
-        ),
-        "plain": (sizes.plain_sampling(seed), sizes.n_plain_runs),
-    }  # fmt: skip
     zoos = {
         name: nws.sample(
             Path(out_dir) / "zoos" / plan.name, plan, count,
             data_dir=data_dir, progress=False,
         )
-        for name, (plan, count) in plans.items()
+        for name, (plan, count) in sizes.sampled_sets(seed).items()
         if name in sets
     }  # fmt: skip
     return Pool(zoos, _learned(zoos))
