@@ -1,0 +1,491 @@
+# %% [markdown]
+# # Deep meta-classifiers
+#
+# *Someone chose the statistics of the last chapters by hand. What does a net see that
+# reads the weights themselves?*
+#
+# FIRST PARAGRAPH
+#
+# ## What the paper did
+#
+# {cite:t}`eilertsen2020classifying` (sections 5.1 to 5.3, supplement F) train
+# **deep meta-classifiers**, DMCs for short: one-dimensional convolutional nets whose
+# input is a weight vector as it is. A *global* one reads all 92,868 weights of the
+# fixed architecture, a *local* one a slice of 5,000 weights from anywhere, so that
+# it serves nets of any architecture. Both have over ten million weights of
+# their own (their Table 3). A local one is shown a fresh random slice each time, which
+# makes many examples of few nets.
+#
+# The paper shows the accuracies in figures (Fig. 2 and 4) and prints none. We train
+# the same nets, put them beside the machines of chapters 11 and 12 **on the same
+# nets**, and check what the text says. Then we do what the paper leaves to the future:
+# put the answers of many slices together to one answer about the net.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes: quick, full or paper
+seed: int = 0  # of the sampling, of first weights and of the rounds
+device: str = "cpu"  # what DMCs train on: cpu, cuda, ...
+data_dir: str = None  # folder of image files, else $NWSLIB_DATA
+out_dir: str = "../_build/out"  # where zoos, DMCs and results go
+n_fixed_runs: int = None  # overrides the profile: nets of the fixed set
+n_main_runs: int = None  # overrides the profile: nets of the main set
+n_deep_rounds: int = None  # overrides the profile: rounds of the DMCs
+local_epochs: int = None  # overrides the profile: epochs of local DMCs
+global_epochs: int = None  # overrides the profile: epochs of global DMCs
+
+# %%
+from nwslib.report import check_parameters
+
+check_parameters(
+    globals(),
+    "profile seed device data_dir out_dir n_fixed_runs n_main_runs "
+    "n_deep_rounds local_epochs global_epochs",
+)
+
+# %%
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from nwslib import features, papers, plots, report
+from nwslib.meta import dmc, exam, models, svm, tokens
+from nwslib.meta.pool import OFFSETS
+from nwslib.meta.protocol import Split, judge, labelled
+from nwslib.profiles import get_profile
+
+started = time.time()
+plots.use_book_style()
+sizes = get_profile(
+    profile,
+    n_fixed_runs=n_fixed_runs,
+    n_main_runs=n_main_runs,
+    n_deep_rounds=n_deep_rounds,
+    local_epochs=local_epochs,
+    global_epochs=global_epochs,
+)
+small = sizes.name == "quick"
+room = exam.open_exam(
+    sizes, out_dir, data_dir=data_dir, device=device, seed=seed
+)
+runs = room.pool.runs
+runs.groupby("set").size().rename("nets that learned something").to_frame()
+
+# %% [markdown]
+# ## Ten million weights to read ninety thousand
+#
+# Layer by layer, as Table 3 of the paper prints them: convolutions over five
+# neighbouring places, each followed by ReLU, batch norm and mostly a max-pool, then
+# fully connected layers with dropout.
+
+# %%
+specs = {"global": dmc.global_spec(5), "local": dmc.local_spec(5)}
+layers = {
+    kind: pd.Series(
+        {
+            layer.name: f"{layer.inputs} → {layer.outputs}"
+            + (", pool" if layer.pool else "")
+            for layer in spec.layers
+        }
+    )
+    for kind, spec in specs.items()
+}
+pd.DataFrame(layers).reindex(layers["global"].index).fillna("")
+
+# %% [markdown]
+# Do they add up to what the paper prints, with batch norm's four numbers a unit?
+
+# %%
+numbers = {"weights": {kind: s.n_weights for kind, s in specs.items()}}
+counts = pd.DataFrame(
+    {"paper": papers.DMC_WEIGHTS, "ours": numbers["weights"]}
+)
+counts["verdict"] = np.where(
+    counts["paper"] == counts["ours"], "agrees", "differs"
+)
+counts
+
+# %% [markdown]
+# To the weight. The paper trained a local one for two hours on a GPU. On two cores
+# ours have to be smaller: all layers, but an eighth of the channels and units, and fewer
+# epochs. Of so few units none can be spared, so dropout is for the full width only.
+
+# %%
+recipes = exam.recipes(sizes)
+pd.DataFrame(
+    {
+        kind: {
+            "width": recipe.width,
+            "weights": recipe.spec(5).n_weights,
+            "epochs": recipe.epochs,
+            "dropout": recipe.dropout,
+        }
+        for kind, recipe in recipes.items()
+    }
+).T
+
+# %% [markdown]
+# ## How one learns
+#
+# All snapshots lie in memory one after the other, as one long vector, with a table of
+# where each begins. A batch of slices is a single copy, wherever they begin. Apart
+# from that, training is the loop that everyone knows. Here it is, for a few epochs,
+# on the question that most nets of this build can answer.
+
+# %%
+most = 1 if small else None  # a quick build asks one question
+whole_nets = room.questions("fixed", most=most)
+whole_nets = {
+    one: splits for one, splits in whole_nets.items() if one in exam.GLOBAL
+}
+slices = room.questions("fixed", "main", slices=True, most=most)
+pd.DataFrame(
+    {
+        kind: {one: len(splits[0].train) for one, splits in asked.items()}
+        for kind, asked in (("global", whole_nets), ("local", slices))
+    }
+).rename_axis("nets to train").astype("Int64")
+
+# %%
+shown = next(iter(slices))
+examples = room.pool.examples(room.store, shown, last=2)
+examples = examples.of(slices[shown][0].train)
+classes, labels = np.unique(examples.labels, return_inverse=True)
+labels = torch.from_numpy(labels).to(device)
+net = dmc.build(recipes["local"].spec(len(classes)), seed).to(device)
+adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+generator = torch.Generator().manual_seed(seed)
+losses = []
+for _ in range(10):
+    order = torch.randperm(len(labels), generator=generator)
+    for batch in order.split(64):
+        if len(batch) > 1:  # batch norm needs two
+            x = room.store.slices_of(  # [batch, 5000]
+                examples.features[batch], generator, dmc.LOCAL_LENGTH
+            )
+            loss = F.cross_entropy(net(x), labels[batch])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(loss.item())
+print(f"{shown}: {len(examples)} snapshots, classes {classes.tolist()}")
+print(f"loss {losses[0]:.2f} at first, {losses[-1]:.2f} after 10 epochs")
+
+# %% [markdown]
+# The library's loop adds the paper's schedule of learning rates, checkpoints that a
+# killed training continues from, and one process a core for many trainings at once.
+#
+# ## Whole nets: global DMCs
+#
+# Six questions about nets of the fixed architecture, by the rules of chapter 11. Four
+# answer, having learned from the same nets: the DMC, from the last four snapshots of
+# each; the paper's linear machine on 480 statistics; chapter 11's forests, one on
+# these statistics and one on tokens.
+
+# %%
+begun = time.time()
+global_dmcs = room.train(whole_nets, recipes["global"])
+numbers["seconds"] = {"global": time.time() - begun}
+fixed = room.pool.zoos["fixed"]
+ids = runs.loc[runs["set"] == "fixed", "run"].tolist()
+statistics = features.of_zoo(fixed, "layerwise", ids, fixed.snapshots[-1:])
+described, _ = tokens.of_zoo(fixed, ids, fixed.snapshots[-1:])
+views = {
+    "linear SVM, 480": (svm.linear, statistics.values),
+    "forest, 480": (models.forest, statistics.values),
+    "forest, tokens": (
+        models.forest,
+        described.reshape(len(described), -1),  # [nets, layers * numbers]
+    ),
+}
+
+
+def others(one: str, splits: list[Split]) -> dict:
+    """Chapter 11's meta-classifiers on the same nets."""
+    return {
+        model: exam.record(
+            judge(
+                train,
+                labelled(values, statistics.index, runs, one),
+                splits,
+                seed,
+            )
+        )
+        for model, (train, values) in views.items()
+    }
+
+
+numbers["global"] = {
+    one: {"global DMC": room.taken(one, splits, global_dmcs[one])}
+    | others(one, splits)
+    for one, splits in whole_nets.items()
+}
+name = "13_deep_meta_classifiers"
+recorded = {}
+if small:
+    recorded = report.recorded(name, profile="full").get("numbers", {})
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "How often meta-classifiers of whole nets name the right category for nets they have not seen; mean and standard deviation over rounds, and chance. After the paper's Fig. 2.", "name": "fig-global-dmc"}, "image": {"alt": "Bands of points with error bars, one for each hyper-parameter, and a vertical line at chance."}}
+_ = plots.meta_accuracies(exam.summary(seen["global"]))
+
+# %%
+exam.as_table(seen["global"])
+
+# %% [markdown]
+# GLOBAL PROSE
+#
+# ## Slices: local DMCs
+#
+# Eleven questions, three DMCs each: for slices from anywhere, from convolutions only,
+# from fully connected layers only. All learn from the same nets, those of both sets
+# whose convolutions have 5,000 weights or more; questions about architecture are put
+# to the main set alone. Each test net is asked about ten slices. Beside the DMCs a forest
+# and the paper's machine with radial basis functions, on 16 statistics of ten slices a
+# net, as in chapter 12.
+
+# %%
+PARTS = ("all",) if small else features.PARTS
+begun = time.time()
+local_dmcs = {
+    part: room.train(slices, replace(recipes["local"], part=part))
+    for part in PARTS
+}
+numbers["seconds"]["local"] = time.time() - begun
+
+
+def slices_described(which: str) -> pd.DataFrame:
+    """Ten slices of each net of a set, by 16 statistics."""
+    there = runs[runs["set"] == which]
+    there = there[there["n_conv_weights"] >= dmc.LOCAL_LENGTH]
+    zoo = room.pool.zoos[which]
+    table = features.slices_of_zoo(
+        zoo,
+        dmc.LOCAL_LENGTH,
+        10,
+        "all",
+        (there["run"] - OFFSETS[which]).tolist(),
+        zoo.snapshots[-1:],
+        seed,
+    )
+    rows = pd.DataFrame(table.values, columns=list(table.names))
+    return rows.assign(run=table.index["run"] + OFFSETS[which])
+
+
+sixteen = pd.concat(
+    map(slices_described, room.pool.zoos), ignore_index=True
+)
+values = sixteen.drop(columns="run").to_numpy()
+MACHINES = {"RBF SVM, 16": svm.rbf, "forest, 16": models.forest}
+
+
+def from_slices(one: str, splits: list[Split]) -> dict:
+    """DMCs and machines that read slices of the same nets."""
+    given = labelled(values, sixteen[["run"]], runs, one)
+    words = {"all": "DMC", "conv": "DMC, convolutions", "fc": "DMC, FC"}
+    return {
+        words[part]: room.taken(one, splits, dmcs[one])
+        for part, dmcs in local_dmcs.items()
+    } | {
+        model: exam.record(judge(train, given, splits, seed))
+        for model, train in MACHINES.items()
+    }
+
+
+numbers["local"] = {
+    one: from_slices(one, splits) for one, splits in slices.items()
+}
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "How often a single slice of 5,000 weights names the right category: DMCs for slices from anywhere, from convolutions and from fully connected layers, and machines on 16 statistics of slices from anywhere; mean and standard deviation over rounds, and chance. After the paper's Fig. 4.", "name": "fig-local-dmc"}, "image": {"alt": "Bands of points with error bars, one for each hyper-parameter, and a vertical line at chance."}}
+_ = plots.meta_accuracies(exam.summary(seen["local"]))
+
+# %%
+exam.as_table(seen["local"])
+
+# %% [markdown]
+# LOCAL PROSE
+#
+# ## From slices back to the net
+#
+# "By aggregating information from the full weight vector using local DMCs, there is
+# potential to learn more": the paper leaves it at that. So here it is. A local DMC is
+# asked about 32 slices at even places of a net. In a **vote** the probabilities that it
+# gives are multiplied, as if slices were independent witnesses. In the second
+# way a logistic regression **learns** in which of eight regions of a net to
+# trust it how much. That needs nets that the DMC has not learned from: half of the
+# training nets go to the DMC, half to the regression. All learn from the same nets
+# of the fixed set as the global DMC and the forests above.
+
+# %%
+halves = {
+    one: [exam.fewer(split, runs, one, 0.5) for split in splits]
+    for one, splits in whole_nets.items()
+}
+begun = time.time()
+voters = room.train(whole_nets, recipes["local"], "fixed-")
+numbers["seconds"]["voters"] = time.time() - begun
+jurors = room.train(halves, recipes["local"], "share-0.5-fixed-")
+numbers["whole"] = {
+    one: {
+        "a single slice": room.taken(one, splits, voters[one]),
+        "vote": room.voted(one, splits, voters[one]),
+        "learned": room.aggregated(one, splits, jurors[one], halves[one]),
+        **{
+            model: numbers["global"][one][model]
+            for model in ("global DMC", "forest, 480", "forest, tokens")
+        },
+    }
+    for one, splits in whole_nets.items()
+}
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "What becomes of a local DMC's answers when many slices of a net are put together, beside meta-classifiers that read whole nets; same nets, mean and standard deviation over rounds, and chance.", "name": "fig-whole-net"}, "image": {"alt": "Bands of points with error bars, one for each hyper-parameter, and a vertical line at chance."}}
+_ = plots.meta_accuracies(exam.summary(seen["whole"]))
+
+# %%
+exam.as_table(seen["whole"])
+
+# %% [markdown]
+# WHOLE PROSE
+#
+# What it cost: seconds of training for each question and round, on this machine and with
+# as many processes as it has cores.
+
+# %%
+trainings = {
+    "global": len(whole_nets) * room.n_rounds,
+    "local": len(slices) * room.n_rounds * len(PARTS),
+    "voters": len(whole_nets) * room.n_rounds,
+}
+numbers["seconds"] = {
+    kind: total / trainings[kind]
+    for kind, total in numbers["seconds"].items()
+}
+seen = recorded or numbers
+pd.Series(seen["seconds"], name="seconds a training").round(1).to_frame()
+
+# %% [markdown]
+# ## Claim by claim
+
+
+# %%
+def mean(found: dict) -> float:
+    """Of the rounds' accuracies."""
+    return float(np.mean(found["accuracies"]))
+
+
+def claims() -> list[dict]:
+    """One row a claim of sections 5.2, 5.3 and 6."""
+    told = {
+        one: exam.skill(of["global DMC"])
+        for one, of in seen["global"].items()
+    }
+    hidden = told.pop("batch_size")
+    svms = np.mean(
+        [
+            mean(of["global DMC"]) - mean(of["linear SVM, 480"])
+            for of in seen["global"].values()
+        ]
+    )
+    gain = np.mean(
+        [
+            mean(of["DMC"]) - mean(of["RBF SVM, 16"])
+            for of in seen["local"].values()
+        ]
+    )
+    lost = {
+        one: exam.skill(seen["global"][one]["global DMC"])
+        - exam.skill(seen["local"][one]["DMC"])
+        for one in ("init", "dataset")
+    }
+    data, size = (
+        {
+            part: mean(seen["local"][one][f"DMC, {part}"])
+            for part in ("convolutions", "FC")
+        }
+        for one in ("dataset", "filter_size")
+    )
+    skills = {
+        one: exam.skill(of["DMC"]) for one, of in seen["local"].items()
+    }
+    best = max(skills, key=skills.get)
+    more = np.mean(
+        [
+            mean(of["vote"]) - mean(of["a single slice"])
+            for of in seen["whole"].values()
+        ]
+    )
+    chance = seen["local"]["filter_size"]["DMC"]["chance"]
+    rows = [
+        (
+            "a global DMC tells all but the batch size",
+            f"skill {min(told.values()):.2f} or more, {hidden:.2f}",
+            hidden < min(told.values()),
+        ),
+        (
+            "it is better than a linear SVM on 480 statistics",
+            f"{100 * svms:+.1f} points on average",
+            svms > 0,
+        ),
+        (
+            "local DMCs are clearly superior to SVMs",
+            f"{100 * gain:+.1f} points to radial basis functions",
+            gain > 0.05,
+        ),
+        (
+            "initialisation dominates locally",
+            f"most skill: {best}, {skills[best]:.2f}",
+            best == "init",
+        ),
+        (
+            "initialisation is more of a local property than the data set",
+            f"skill lost to slices {lost['init']:.2f}, "
+            f"data set {lost['dataset']:.2f}",
+            lost["init"] < lost["dataset"],
+        ),
+        (
+            "the data set shows more in convolutions",
+            f"{data['convolutions']:.2f}, FC {data['FC']:.2f}",
+            data["convolutions"] > data["FC"],
+        ),
+        (
+            "filter size shows in FC layers, too",
+            f"{size['FC']:.2f}, chance {chance:.2f}",
+            size["FC"] > chance + 0.05,
+        ),
+        (
+            "many slices together tell more",
+            f"{100 * more:+.1f} points by a vote",
+            more > 0.02,
+        ),
+    ]
+    return [
+        {
+            "claim": claim,
+            "ours": ours,
+            "agrees": "agrees" if agrees else "contradicts",
+        }
+        for claim, ours, agrees in rows
+    ]
+
+
+numbers["claims"] = [] if small else claims()
+table = recorded.get("claims", numbers["claims"])
+pd.DataFrame(table) if table else "claims need the full run"
+
+# %% [markdown]
+# ## What it means for you
+#
+# ## Try
+#
+# ## In this chapter
+#
+
+# %%
+source = report.provenance(sizes, seed, device, started)
+path = report.write_results(out_dir, name, numbers, source)
+print(f"numbers: {path.name}, after {source['seconds']:.0f} s")

@@ -1,0 +1,301 @@
+# %% [markdown]
+# # Where and when
+#
+# *A slice tells how a net was trained. Does it matter where in the net it is torn out,
+# and how far the training had come?*
+#
+# FIRST PARAGRAPH
+#
+# ## What the paper did
+#
+# A local meta-classifier can be asked about a slice from any place of a net and from any
+# moment of its training. {cite:t}`eilertsen2020classifying` do so all over and draw how
+# often it is right: **performance maps**, the place in the weight vector to the right,
+# the progress of training downwards (Fig. 5, 20 and 21). The classifiers are those of
+# chapter 13. They have learned from the last two snapshots of their training nets only;
+# everything above the bottom row is new to them, and so are the nets.
+#
+# The figures have colours, no numbers, so that we check what the text says of them.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes: quick, full or paper
+seed: int = 0  # of the sampling, of first weights and of the rounds
+device: str = "cpu"  # what DMCs train on: cpu, cuda, ...
+data_dir: str = None  # folder of image files, else $NWSLIB_DATA
+out_dir: str = "../_build/out"  # where zoos, DMCs and results go
+n_fixed_runs: int = None  # overrides the profile: nets of the fixed set
+n_main_runs: int = None  # overrides the profile: nets of the main set
+n_deep_rounds: int = None  # overrides the profile: rounds of the DMCs
+local_epochs: int = None  # overrides the profile: epochs of local DMCs
+n_places: int = 32  # columns of a map
+
+# %%
+from nwslib.report import check_parameters
+
+check_parameters(
+    globals(),
+    "profile seed device data_dir out_dir n_fixed_runs n_main_runs "
+    "n_deep_rounds local_epochs n_places",
+)
+
+# %%
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nwslib import features, plots, report
+from nwslib.meta import exam, maps, svm
+from nwslib.meta.pool import ARCHITECTURAL
+from nwslib.profiles import get_profile
+
+started = time.time()
+plots.use_book_style()
+sizes = get_profile(
+    profile,
+    n_fixed_runs=n_fixed_runs,
+    n_main_runs=n_main_runs,
+    n_deep_rounds=n_deep_rounds,
+    local_epochs=local_epochs,
+)
+small = sizes.name == "quick"
+room = exam.open_exam(
+    sizes, out_dir, data_dir=data_dir, device=device, seed=seed
+)
+slices = room.questions(
+    "fixed", "main", slices=True, most=1 if small else None
+)
+recipe = exam.recipes(sizes)["local"]
+PARTS = ("all",) if small else features.PARTS
+print(f"{len(slices)} questions, {len(PARTS)} parts, {n_places} places")
+
+# %% [markdown]
+# ## One map
+#
+# The classifiers of chapter 13, found where that left them. In each round the test
+# nets' snapshots, all twenty of them, are sliced at the same relative places.
+
+# %%
+dmcs = {
+    part: room.train(slices, replace(recipe, part=part)) for part in PARTS
+}
+paths = room.pool.store(file=room.folder / "paths.bin", device=device)
+places = np.linspace(0, 1, n_places if not small else 12)
+
+
+def map_of(one: str, part: str) -> np.ndarray:
+    """Mean over rounds: [snapshots, places]."""
+    examples = room.pool.examples(paths, one)
+    return np.mean(
+        [
+            maps.performance_map(
+                classifier,
+                paths,
+                examples.of(split.test),
+                places,
+                size=recipe.size,
+                part=part,
+            ).accuracy
+            for classifier, split in zip(
+                dmcs[part][one], slices[one], strict=True
+            )
+        ],
+        axis=0,
+    )
+
+
+numbers = {
+    "maps": {
+        one: {part: map_of(one, part).round(3).tolist() for part in PARTS}
+        for one in slices
+    },
+    "chance": {
+        one: 1
+        / room.pool.runs.loc[
+            room.pool.runs["run"].isin(splits[0].train), one
+        ].nunique()
+        for one, splits in slices.items()
+    },
+}
+name = "14_where_and_when"
+recorded = {}
+if small:
+    recorded = report.recorded(name, profile="full").get("numbers", {})
+seen = recorded or numbers
+
+
+# %% mystnb={"figure": {"caption": "How often local DMCs are right by place (right) and progress (down, initial weights on top), for the six hyper-parameters that say how a net was trained. Columns: slices from anywhere, from convolutions, from fully connected layers. Above each map its least and greatest accuracy, which its colours span. After the paper's Fig. 5 and 20.", "name": "fig-maps-training"}, "image": {"alt": "Rows of coloured maps, one row a hyper-parameter."}}
+def shown(names: list[str]) -> dict:
+    """The maps of some hyper-parameters, if there are any."""
+    return {one: seen["maps"][one] for one in names if one in seen["maps"]}
+
+
+training = shown(list(exam.GLOBAL))
+_ = plots.performance_maps(training or seen["maps"], seen["chance"])
+
+# %% mystnb={"figure": {"caption": "The same for the five hyper-parameters of the architecture. After the paper's Fig. 21.", "name": "fig-maps-architecture"}, "image": {"alt": "Rows of coloured maps, one row a hyper-parameter."}}
+architecture = shown(list(ARCHITECTURAL))
+if architecture:
+    _ = plots.performance_maps(architecture, seen["chance"])
+
+# %% [markdown]
+# MAPS PROSE
+#
+# ## A machine's map
+#
+# Is it the DMC that sees this, or would statistics do? The paper's Fig. 5f has the
+# initialisation's map of a support vector machine on 16 statistics of slices.
+
+
+# %%
+def machine_map(one: str) -> np.ndarray:
+    """Of a machine that has learned from ten slices of each training net."""
+    split = slices[one][0]
+    examples = room.pool.examples(room.store, one, 1).of(split.train)
+    ten = examples.where(np.repeat(np.arange(len(examples)), 10))
+    generator = torch.Generator().manual_seed(seed)
+    torn = room.store.slices_of(ten.features, generator, recipe.size)
+    learned = replace(ten, features=features.whole(torn.cpu().numpy()))
+    return maps.performance_map(
+        svm.rbf(learned, seed),
+        paths,
+        room.pool.examples(paths, one).of(split.test),
+        places,
+        size=recipe.size,
+        describe=features.whole,
+    ).accuracy
+
+
+numbers["svm"] = {}
+if "init" in slices and not small:
+    numbers["svm"]["init"] = machine_map("init").round(3).tolist()
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "The map of the initialisation by a support vector machine with radial basis functions on 16 statistics of each slice, over the whole net. After the paper's Fig. 5f.", "name": "fig-map-svm"}, "image": {"alt": "One coloured map."}}
+if seen["svm"]:
+    _ = plots.performance_maps(
+        {one: {"all": values} for one, values in seen["svm"].items()},
+        seen["chance"],
+    )
+
+# %% [markdown]
+# SVM PROSE
+#
+# ## Claim by claim
+#
+# What the text says of its maps, held against ours. The first and last tenth of the
+# weight vector stand for the first and last layers.
+
+
+# %%
+def part_of(one: str, part: str = "all") -> np.ndarray:
+    """A map [progress, places]."""
+    return np.asarray(seen["maps"][one][part])
+
+
+def ends(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the first tenth, the middle, and the last tenth of the places."""
+    tenth = max(1, values.shape[-1] // 10)
+    return tuple(
+        float(each.mean())
+        for each in (
+            values[..., :tenth],
+            values[..., tenth:-tenth],
+            values[..., -tenth:],
+        )
+    )
+
+
+def claims() -> list[dict]:
+    """One row a claim of sections 5.3 and F.4."""
+    init, chance = part_of("init"), seen["chance"]
+    lost = init[0] - init[-1]  # from initial to final weights
+    first, middle, last = ends(lost)
+    conv = part_of("init", "conv")
+    fc = part_of("init", "fc")
+    begin, rest, _ = ends(part_of("optimizer")[-5:])
+    profiles = [
+        part_of(one)[-5:].mean(axis=0)
+        for one in ("optimizer", "activation")
+    ]
+    alike = float(np.corrcoef(profiles)[0, 1])
+    size = {
+        part: part_of("filter_size", part)[-5:] for part in ("conv", "fc")
+    }
+    above = float((size["fc"].mean(axis=0) > chance["filter_size"]).mean())
+    least = float(init[-5:].mean(axis=0).min())
+    rows = [
+        (
+            "initialisation fades faster in the first layers",
+            f"lost {first:.2f} there, {middle:.2f} in the middle",
+            first > middle,
+        ),
+        (
+            "and in the last layers",
+            f"lost {last:.2f} there, {middle:.2f} in the middle",
+            last > middle,
+        ),
+        (
+            "that is contained in the convolutions",
+            f"lost {np.mean(conv[0] - conv[-1]):.2f} in convolutions, "
+            f"{np.mean(fc[0] - fc[-1]):.2f} in FC layers",
+            np.mean(conv[0] - conv[-1]) > np.mean(fc[0] - fc[-1]),
+        ),
+        (
+            "patterns of the initialisation are left everywhere",
+            f"least accuracy at the end {least:.2f}, "
+            f"chance {chance['init']:.2f}",
+            least > chance["init"] + 0.1,
+        ),
+        (
+            "optimizer: a peak close to the first layers",
+            f"{begin:.2f} there, {rest:.2f} after",
+            begin > rest + 0.02,
+        ),
+        (
+            "maps of optimizer and activation are alike",
+            f"correlation over places {alike:.2f}",
+            alike > 0.5,
+        ),
+        (
+            "filter size: convolutions are superior",
+            f"{size['conv'].mean():.2f}, FC layers {size['fc'].mean():.2f}",
+            size["conv"].mean() > size["fc"].mean(),
+        ),
+        (
+            "a large part of the FC layers reflects the filter size",
+            f"above chance at {above:.0%} of the places",
+            above > 0.5,
+        ),
+    ]
+    return [
+        {
+            "claim": claim,
+            "ours": ours,
+            "agrees": "agrees" if agrees else "contradicts",
+        }
+        for claim, ours, agrees in rows
+    ]
+
+
+complete = {"init", "optimizer", "activation", "filter_size"} <= set(
+    seen["maps"]
+) and "fc" in seen["maps"]["init"]
+numbers["claims"] = claims() if complete and not small else []
+table = recorded.get("claims", numbers["claims"])
+pd.DataFrame(table) if table else "claims need the full run"
+
+# %% [markdown]
+# ## What it means for you
+#
+# ## Try
+#
+# ## In this chapter
+#
+
+# %%
+source = report.provenance(sizes, seed, device, started)
+path = report.write_results(out_dir, name, numbers, source)
+print(f"numbers: {path.name}, after {source['seconds']:.0f} s")

@@ -1,0 +1,361 @@
+# %% [markdown]
+# # Ablations
+#
+# *How much of a net does one need, and which of its numbers?*
+#
+# FIRST PARAGRAPH
+#
+# ## What the paper did
+#
+# Two experiments of {cite:t}`eilertsen2020classifying` (supplement F.2 and F.3). One
+# trains local deep meta-classifiers for slices of 100 to 20,000 weights (Fig. 18). The
+# other asks what batch norm has to do with it: it samples nets without batch norm, and it
+# takes batch norm's numbers and the biases out of weight vectors before a classifier
+# sees them (Fig. 19). A third question is ours: how many nets does each kind of
+# meta-classifier need to learn from?
+
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes: quick, full or paper
+seed: int = 0  # of the sampling, of first weights and of the rounds
+device: str = "cpu"  # what DMCs train on: cpu, cuda, ...
+data_dir: str = None  # folder of image files, else $NWSLIB_DATA
+out_dir: str = "../_build/out"  # where zoos, DMCs and results go
+n_fixed_runs: int = None  # overrides the profile: nets of the fixed set
+n_main_runs: int = None  # overrides the profile: nets of the main set
+n_plain_runs: int = None  # overrides the profile: nets without batch norm
+n_deep_rounds: int = None  # overrides the profile: rounds of the DMCs
+local_epochs: int = None  # overrides the profile: epochs of local DMCs
+global_epochs: int = None  # overrides the profile: epochs of global DMCs
+
+# %%
+from nwslib.report import check_parameters
+
+check_parameters(
+    globals(),
+    "profile seed device data_dir out_dir n_fixed_runs n_main_runs "
+    "n_plain_runs n_deep_rounds local_epochs global_epochs",
+)
+
+# %%
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from nwslib import plots, report
+from nwslib.meta import dmc, exam, models, tokens
+from nwslib.meta.protocol import judge, labelled, rounds
+from nwslib.profiles import get_profile
+
+started = time.time()
+plots.use_book_style()
+sizes = get_profile(
+    profile,
+    n_fixed_runs=n_fixed_runs,
+    n_main_runs=n_main_runs,
+    n_plain_runs=n_plain_runs,
+    n_deep_rounds=n_deep_rounds,
+    local_epochs=local_epochs,
+    global_epochs=global_epochs,
+)
+small = sizes.name == "quick"
+room = exam.open_exam(
+    sizes, out_dir, data_dir=data_dir, device=device, seed=seed
+)
+recipes = exam.recipes(sizes)
+ASKED = ("dataset", "augmentation", "optimizer", "activation", "init")
+every = room.questions("fixed", "main", slices=True)
+slices = {one: every[one] for one in ASKED if one in every}
+if small:  # one question
+    slices = dict(list(slices.items())[:1])
+print(f"questions: {', '.join(slices)}")
+
+# %% [markdown]
+# ## How short may a slice be?
+#
+# The same nets, the same training, other lengths. So that the number of weights stays
+# about the same, layers 6 to 11 have max-pools only while more than 50 places are left
+# (the rule is ours, the paper does not print its own; it gives Table 3 for 5,000):
+
+# %%
+SIZES = (100, 500, 2000, 5000, 20_000)
+pd.DataFrame(
+    {
+        f"{size:,}": {
+            "pools": sum(layer.pool for layer in spec.layers),
+            "weights, full width": f"{spec.n_weights:,}",
+        }
+        for size in SIZES
+        for spec in [dmc.local_spec(5, size)]
+    }
+)
+
+# %%
+lengths = (500, 5000) if small else SIZES
+of_size = {
+    size: room.train(slices, replace(recipes["local"], size=size))
+    for size in lengths
+}
+numbers = {
+    "size": {
+        str(size): {
+            one: {"DMC": room.taken(one, splits, dmcs[one])}
+            for one, splits in slices.items()
+        }
+        for size, dmcs in of_size.items()
+    }
+}
+name = "15_ablations"
+recorded = {}
+if small:
+    recorded = report.recorded(name, profile="full").get("numbers", {})
+seen = recorded or numbers
+
+
+def by(found: dict, label: str) -> pd.DataFrame:
+    """One table of several exams, with what differs as a column."""
+    return pd.concat(
+        [
+            exam.summary(each).assign(**{label: int(k)})
+            for k, each in found.items()
+        ]
+    )
+
+
+# %% mystnb={"figure": {"caption": "How often a local DMC is right by the length of its slices, a logarithmic axis; mean and standard deviation over rounds, and chance (dashed). After the paper's Fig. 18.", "name": "fig-slice-size"}, "image": {"alt": "Panels with a line each that rises to the right."}}
+sized = by(seen["size"], "size")
+_ = plots.accuracy_curves(sized, "size", "weights in a slice")
+
+# %% [markdown]
+# The paper calls the relation logarithmic, and steeper for the activation than for the
+# data set. A straight line through each panel, in points a tenfold longer slice:
+
+
+# %%
+def line(rows: pd.DataFrame) -> pd.Series:
+    """Slope a factor of ten, and how much of the variance a line explains."""
+    x = np.log10(rows["size"])
+    fit = np.polyfit(x, rows["mean"], 1)
+    rest = rows["mean"] - np.polyval(fit, x)
+    spread = ((rows["mean"] - rows["mean"].mean()) ** 2).sum()
+    return pd.Series(
+        {"slope": fit[0], "r2": 1 - (rest**2).sum() / max(spread, 1e-12)}
+    )
+
+
+lines = pd.DataFrame(
+    {one: line(rows) for one, rows in sized.groupby("hyperparameter")}
+).T
+lines.assign(slope=100 * lines["slope"]).round(2)
+
+# %% [markdown]
+# SIZE PROSE
+#
+# ## Without batch norm
+#
+# For the second experiment we sample nets of the fixed architecture that have no batch
+# norm. They begin with Glorot's weights, for from the others few would learn; all else each
+# draws as the fixed set's net of its number. Beside them stand the fixed set's nets of
+# Glorot's weights, equally many. Each classifier is then asked twice about its test nets:
+# with their vectors as they are, and **stripped** of biases and of all that batch norm keeps.
+
+# %%
+both = exam.open_exam(
+    sizes,
+    out_dir,
+    sets=("fixed", "plain"),
+    data_dir=data_dir,
+    device=device,
+    seed=seed,
+)
+glorot = both.pool.runs[both.pool.runs["init"].str.startswith("glorot")]
+WITH = {"fixed": "batch norm", "plain": "no batch norm"}
+counts = glorot.groupby(["set", "dataset"]).size().unstack()
+counts.rename(WITH)
+
+
+# %%
+def paired(one: str) -> dict[str, list]:
+    """Rounds of both sets, with equally many nets of each class."""
+    sizes_of = glorot.groupby(["set", one]).size().unstack(fill_value=0)
+    least = sizes_of[sizes_of.columns[(sizes_of >= both.least).all()]]
+    if len(sizes_of) < 2 or least.shape[1] < 2:
+        return {}
+    count = int(least.to_numpy().min())
+    there = glorot[glorot[one].isin(least.columns)]
+    chosen = there.groupby(["set", one]).head(count)
+    return {
+        which: rounds(
+            chosen[chosen["set"] == which], one, both.n_rounds, seed=seed
+        )
+        for which in WITH
+    }
+
+
+stripped = both.pool.store(
+    sorted(both.store.index["snapshot"].unique())[-1:], kinds=("weight",)
+)
+numbers["batch norm"] = {}
+pairs = {one: paired(one) for one in ("dataset", "batch_size", *ASKED[1:4])}
+pairs = {one: of_sets for one, of_sets in pairs.items() if of_sets}
+if small:
+    pairs = dict(list(pairs.items())[:1])
+for which, words in WITH.items():
+    asked = {one: of_sets[which] for one, of_sets in pairs.items()}
+    dmcs = both.train(asked, recipes["local"], f"{which}-")
+    for one, splits in asked.items():
+        numbers["batch norm"].setdefault(one, {}).update(
+            {
+                words: both.taken(one, splits, dmcs[one]),
+                f"{words}, stripped": both.taken(
+                    one, splits, dmcs[one], stripped
+                ),
+            }
+        )
+seen = recorded or numbers
+
+# %% mystnb={"figure": {"caption": "Local DMCs for nets with and without batch norm, asked about whole vectors and about vectors without biases and batch norm (hatched); chance is dashed. After the paper's Fig. 19.", "name": "fig-batch-norm"}, "image": {"alt": "Groups of four bars."}}
+normed = exam.summary(seen["batch norm"])
+if len(normed):
+    _ = plots.grouped_accuracies(
+        normed.rename(columns={"model": "kind"}),
+        normed.groupby("hyperparameter")["chance"].first(),
+        list(dict.fromkeys(normed["model"])),
+    )
+
+# %%
+exam.as_table(seen["batch norm"]) if len(normed) else "too few nets"
+
+# %% [markdown]
+# NORM PROSE
+#
+# ## How many nets does one need?
+#
+# Chapters 11 and 13 have other kinds of meta-classifiers for whole nets. Which of them needs how
+# many nets to learn from? The test nets stay, the training nets become fewer; a smaller
+# share's are among a larger one's.
+
+# %%
+SHARES = (0.5, 1.0) if small else (0.25, 0.5, 1.0)
+globally = room.questions("fixed")
+globally = {one: globally[one] for one in ASKED if one in globally}
+if small:
+    globally = dict(list(globally.items())[:1])
+fixed = room.pool.zoos["fixed"]
+ids = room.pool.runs.query("set == 'fixed'")["run"].tolist()
+described, of = tokens.of_zoo(fixed, ids, fixed.snapshots[-1:])
+flat = described.reshape(len(described), -1)  # [nets, layers * numbers]
+
+
+def learned_from(share: float) -> dict:
+    """Exam of all three kinds with a share of the training nets."""
+    asked = {
+        one: [exam.fewer(s, room.pool.runs, one, share) for s in splits]
+        for one, splits in globally.items()
+    }
+    prefix = f"share-{share:g}-" if share < 1 else ""
+    of_whole = room.train(asked, recipes["global"], prefix)
+    of_slices = room.train(asked, recipes["local"], f"{prefix}fixed-")
+    return {
+        one: {
+            "global DMC": room.taken(one, splits, of_whole[one]),
+            "local DMC, vote": room.voted(one, splits, of_slices[one]),
+            "forest, tokens": exam.record(
+                judge(
+                    models.forest,
+                    labelled(flat, of, room.pool.runs, one),
+                    splits,
+                    seed,
+                )
+            ),
+        }
+        for one, splits in asked.items()
+    }
+
+
+numbers["nets"] = {f"{share:g}": learned_from(share) for share in SHARES}
+seen = recorded or numbers
+curve = pd.concat([exam.summary(each) for each in seen["nets"].values()])
+
+# %% mystnb={"figure": {"caption": "Test accuracy by the number of training nets, for three kinds of meta-classifiers of whole nets; mean and standard deviation over rounds, and chance (dashed).", "name": "fig-data-size"}, "image": {"alt": "Panels with three lines each that rise to the right."}}
+if len(curve):
+    _ = plots.accuracy_curves(curve, "n_train", "nets to learn from")
+
+# %% [markdown]
+# NETS PROSE
+#
+# ## Claim by claim
+
+
+# %%
+def claims() -> list[dict]:
+    """One row a claim of supplements F.2 and F.3."""
+    norm = {
+        one: {
+            kind: float(np.mean(each["accuracies"]))
+            for kind, each in of.items()
+        }
+        for one, of in seen["batch norm"].items()
+    }
+    without = np.mean(
+        [of["no batch norm"] - of["batch norm"] for of in norm.values()]
+    )
+    lost = {
+        kind: np.mean(
+            [of[kind] - of[f"{kind}, stripped"] for of in norm.values()]
+        )
+        for kind in WITH.values()
+    }
+    rows = [
+        (
+            "accuracy grows with the logarithm of the slice's length",
+            f"a line explains {lines['r2'].min():.0%} to "
+            f"{lines['r2'].max():.0%} of the variance",
+            lines["r2"].median() > 0.8 and (lines["slope"] > 0).all(),
+        ),
+        (
+            "steeper for the activation than for the data set",
+            f"{100 * lines['slope']['activation']:.1f} and "
+            f"{100 * lines['slope']['dataset']:.1f} points a factor of ten",
+            lines["slope"]["activation"] > lines["slope"]["dataset"],
+        ),
+        (
+            "batch norm makes little difference",
+            f"{100 * without:+.1f} points without it",
+            abs(without) < 0.05,
+        ),
+        (
+            "stripping changes little",
+            f"{-100 * lost['batch norm']:+.1f} points with batch norm, "
+            f"{-100 * lost['no batch norm']:+.1f} without",
+            max(lost.values()) < 0.05,
+        ),
+    ]
+    return [
+        {
+            "claim": claim,
+            "ours": ours,
+            "agrees": "agrees" if agrees else "contradicts",
+        }
+        for claim, ours, agrees in rows
+    ]
+
+
+complete = {"activation", "dataset"} <= set(lines.index) and len(normed)
+numbers["claims"] = claims() if complete and not small else []
+table = recorded.get("claims", numbers["claims"])
+pd.DataFrame(table) if table else "claims need the full run"
+
+# %% [markdown]
+# ## What it means for you
+#
+# ## Try
+#
+# ## In this chapter
+#
+
+# %%
+source = report.provenance(sizes, seed, device, started)
+path = report.write_results(out_dir, name, numbers, source)
+print(f"numbers: {path.name}, after {source['seconds']:.0f} s")
