@@ -90,19 +90,10 @@ def train(
         If a slice does not fit, there is only one class, too few rows or nets, the
         checkpoint is damaged or of another training, or the loss is not finite.
     """
+    check(store, examples, recipe, seed, save_every)
     device = torch.device(store.device)
-    if recipe.autocast and device.type == "cpu":
-        raise ValueError("autocast is for a GPU: leave it out on the CPU.")
-    if save_every < 1:
-        raise ValueError(f"save_every is {save_every}: give one epoch at least.")
-    if np.ndim(examples.features) != 1 or examples.features.dtype.kind not in "iu":
-        raise ValueError(
-            "features are no row numbers of the store: give labelled(np.arange(len("
-            "store)), store.index, ...)."
-        )
     classes = np.unique(examples.labels)
     spec = recipe.spec(len(classes))
-    store.check(examples.features, recipe.size, recipe.part)
     learned, left_out = _divided(examples, recipe.stop_share, seed)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and not path.parent.is_dir():
@@ -128,6 +119,24 @@ def train(
         if run.best:
             net.load_state_dict(run.best)
     return DeepClassifier(classes, net.eval(), recipe, pd.DataFrame(run.history))
+
+
+def check(
+    store: WeightStore, examples: Examples, recipe: Recipe, seed: int, save_every: int
+) -> None:
+    """Raise ValueError if :func:`train` could not begin."""
+    if recipe.autocast and torch.device(store.device).type == "cpu":
+        raise ValueError("autocast is for a GPU: leave it out on the CPU.")
+    if save_every < 1:
+        raise ValueError(f"save_every is {save_every}: give one epoch at least.")
+    if np.ndim(examples.features) != 1 or examples.features.dtype.kind not in "iu":
+        raise ValueError(
+            "features are no row numbers of the store: give labelled(np.arange(len("
+            "store)), store.index, ...)."
+        )
+    recipe.spec(len(np.unique(examples.labels)))
+    store.check(examples.features, recipe.size, recipe.part)
+    _divided(examples, recipe.stop_share, seed)
 
 
 @dataclass(eq=False)

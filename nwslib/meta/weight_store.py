@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -42,11 +42,15 @@ class WeightStore:
         from ``start`` to ``stop``, its convolutions up to ``conv_stop``.
     device : str
         Where slices are given.
+    file : Path or None
+        Which file is mapped. A store of one goes to another process by the file's
+        name, without its weights.
     """
 
     flat: Tensor
     index: pd.DataFrame
     device: str = "cpu"
+    file: Path | None = None
 
     @classmethod
     def of_zoo(
@@ -103,7 +107,9 @@ class WeightStore:
             return vectors.reshape(-1)
 
         if file is not None:
-            return cls(_mapped(Path(file), map(read, layouts)), index, device)
+            path = Path(file).absolute()
+            _write(path, map(read, layouts))
+            return cls(_mapped(path), index, device, path)
         flat, place = torch.empty(index["stop"].iloc[-1], device=device), 0
         for run in layouts:
             vector = read(run)
@@ -225,6 +231,17 @@ class WeightStore:
         starts = first + (places * (stop - first - size)).round().long()  # [n, p]
         return self._at(starts.reshape(-1), size).view(*starts.shape, size)
 
+    def __getstate__(self) -> dict:
+        """What goes to another process: of a mapped store, no weights."""
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return state if self.file is None else state | {"flat": None}
+
+    def __setstate__(self, state: dict) -> None:
+        """Map the file again."""
+        if state["file"] is not None:
+            state = state | {"flat": _mapped(state["file"])}
+        vars(self).update(state)
+
     @cached_property
     def _bounds(self) -> dict[str, tuple[Tensor, Tensor]]:
         """First weight of each part and the one after its last, by row."""
@@ -286,8 +303,8 @@ def _index(
     return pd.DataFrame(rows, columns=["run", "snapshot", *_PLACES])
 
 
-def _mapped(file: Path, vectors: Iterable[NDArray]) -> Tensor:
-    """Write vectors to a file, one after the other, and map it; nothing changes it."""
+def _write(file: Path, vectors: Iterable[NDArray]) -> None:
+    """Write vectors to a file, one after the other."""
     # Not written through the map: a full disk is then an error that can be caught.
     temporary = file.with_name(f"{file.name}.tmp")
     try:
@@ -297,4 +314,8 @@ def _mapped(file: Path, vectors: Iterable[NDArray]) -> Tensor:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mapped(file: Path) -> Tensor:
+    """A file's weights; nothing changes them."""
     return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="c"))
