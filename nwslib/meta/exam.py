@@ -237,12 +237,12 @@ def open_exam(
 def recipes(sizes: Profile) -> dict[str, Recipe]:
     """How a profile trains ``local`` and ``global`` DMCs.
 
-    Dropout is for nets of the paper's width: narrow ones have no units to spare.
+    Dropout is for nets of the paper's width: narrow ones have no units to spare. They
+    go with small zoos, of which small batches make more steps an epoch.
     """
-    given = {
-        "width": sizes.deep_width,
-        "dropout": dmc.DROPOUT if sizes.deep_width >= 1 else 0.0,
-    }
+    given = {"width": sizes.deep_width}
+    if sizes.deep_width < 1:
+        given |= {"dropout": 0.0, "batch": 16}
     return {
         "local": Recipe(epochs=sizes.local_epochs, **given),
         "global": Recipe(

@@ -1,0 +1,193 @@
+"""The exam of deep meta-classifiers: equal questions to equal nets, kept trainings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nwslib.meta import exam, whole
+from nwslib.meta.exam import Exam
+from nwslib.meta.pool import OFFSETS, Pool
+from nwslib.meta.protocol import Split
+from nwslib.nws.architecture import FIXED, Architecture
+from nwslib.profiles import get_profile
+from nwslib.zoo import Zoo, ZooWriter
+
+SMALL = Architecture(3, 3, 3, 16, 64)  # no slice of its convolutions
+SNAPSHOTS = (16, 17, 18, 19)
+WIDTH = 1 / 8
+
+
+def write_zoo(path, count, architectures):
+    """Nets whose neighbouring weights agree (relu) or alternate (tanh)."""
+    layouts = {each.name: each.layout for each in architectures}
+    rng = np.random.default_rng(0)
+    with ZooWriter.create(path, layouts, spec={}, snapshots=SNAPSHOTS) as writer:
+        for run in range(count):
+            architecture = architectures[run % len(architectures)]
+            activation = ("relu", "tanh")[run // 2 % 2]
+            shape = len(SNAPSHOTS), architecture.n_weights
+            values = np.abs(rng.standard_normal(shape, dtype=np.float32))
+            if activation == "tanh":
+                values[:, ::2] *= -1
+            row = {
+                "run": run, "seed": 0, "layout": architecture.name,
+                "activation": activation, "optimizer": ("adam", "momentum")[run % 2],
+                "n_conv_weights": architecture.n_conv_weights,
+                "filter_size": architecture.filter_size,
+            }  # fmt: skip
+            scores = {"split": "test", "accuracy": 0.9, "loss": 1.0}
+            writer.add(
+                [row], [torch.from_numpy(values)], [{"run": run, "epoch": 0} | scores]
+            )
+    return Zoo.open(path)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exam")
+    zoos = {
+        "fixed": write_zoo(folder / "fixed", 16, [FIXED]),
+        "main": write_zoo(folder / "main", 12, [FIXED, SMALL]),
+    }
+    others = dict.fromkeys(exam.HYPERPARAMETERS, 0)  # of one class, so never asked
+    runs = [
+        zoo.runs.assign(run=zoo.runs["run"] + OFFSETS[name], set=name)
+        for name, zoo in zoos.items()
+    ]
+    table = pd.concat(runs, ignore_index=True)
+    table = table.assign(**{k: v for k, v in others.items() if k not in table})
+    pool = Pool(zoos, table)
+    store = pool.store(file=folder / "weights.bin")
+    return Exam(pool, store, folder, n_rounds=2, seed=3, least=3)
+
+
+def recipe(kind="local", epochs=30):
+    small = get_profile("quick")
+    small = replace(small, deep_width=WIDTH, local_epochs=epochs, global_epochs=epochs)
+    return replace(exam.recipes(small)[kind], batch=4)
+
+
+def test_questions_are_those_with_nets_enough(room):
+    assert set(room.questions("fixed")) == {"activation", "optimizer"}
+    both = room.questions("fixed", "main")
+    assert set(both) == {"activation", "optimizer", "filter_size"}
+    assert len(both["activation"]) == room.n_rounds
+    for split in both["filter_size"]:  # main alone
+        assert min(*split.train, *split.test) >= OFFSETS["main"]
+    assert set(room.questions("fixed", most=1)) < {"activation", "optimizer"}
+
+
+def test_slices_are_asked_of_nets_that_have_them_in_every_part(room):
+    asked = room.questions("fixed", "main", slices=True)
+    assert set(asked) == {"activation", "optimizer"}  # one filter size is left
+    runs = room.pool.runs.set_index("run")
+    for split in asked["activation"]:
+        for ids in (split.train, split.test):
+            assert (runs.loc[ids, "n_conv_weights"] >= 5000).all()
+
+
+def test_jobs_learn_from_the_last_snapshots_of_training_nets(room):
+    asked = room.questions("fixed")
+    for kind, last in exam.LAST.items():
+        jobs = room.jobs(asked, recipe(kind))
+        assert len(jobs) == len({job.name for job in jobs}) == 4
+        for job in jobs:
+            rows = room.store.index.iloc[job.examples.features]
+            assert set(rows["snapshot"]) == set(SNAPSHOTS[-last:])
+        (first, second) = (j for j in jobs if j.name.startswith("activation"))
+        assert (first.seed, second.seed) == (3, 4)
+        split = asked["activation"][1]
+        assert set(second.examples.runs) == set(split.train)
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    asked = {"activation": room.questions("fixed", "main", slices=True)["activation"]}
+    return asked["activation"], room.train(asked, recipe())["activation"]
+
+
+def test_a_planted_difference_is_told_and_trainings_are_kept(room, trained):
+    splits, classifiers = trained
+    found = room.taken("activation", splits, classifiers)
+    assert len(found["accuracies"]) == 2 and min(found["accuracies"]) > 0.9
+    assert found["chance"] == 0.5
+    assert (found["n_train"], found["n_test"]) == tuple(
+        len(ids) for ids in (splits[0].train, splits[0].test)
+    )
+    files = sorted(room.folder.glob("activation-local-all-5000-*.pt"))
+    before = [file.stat().st_mtime_ns for file in files]
+    again = room.train({"activation": splits}, recipe())["activation"]
+    assert [file.stat().st_mtime_ns for file in files] == before and len(files) == 2
+    for one, other in zip(classifiers, again, strict=True):
+        for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_another_store_is_asked_about_the_same_nets(room, trained):
+    splits, classifiers = trained
+    blank = room.pool.store([19], kinds=("weight",))
+    blank.flat.zero_()
+    found = room.taken("activation", splits, classifiers, blank)
+    assert found["accuracies"] == [0.5, 0.5]  # always the same answer
+
+
+def test_whole_nets_by_vote_and_by_what_was_learned(room, trained):
+    splits, classifiers = trained
+    assert room.voted("activation", splits, classifiers)["accuracies"] == [1, 1]
+    halves = [exam.fewer(s, room.pool.runs, "activation", 0.5) for s in splits]
+    parted = room.train({"activation": halves}, recipe(), "half-")["activation"]
+    found = room.aggregated("activation", splits, parted, halves)
+    assert found["accuracies"] == [1, 1]
+    assert found["n_train"] == len(splits[0].train)  # both halves count
+
+
+def test_aggregation_learns_from_nets_the_dmc_has_not_seen(room, trained, monkeypatch):
+    splits, classifiers = trained
+    halves = [exam.fewer(s, room.pool.runs, "activation", 0.5) for s in splits]
+    heard = []
+
+    def learn(classifier, store, held_out, seed):
+        heard.append(set(held_out.runs))
+        raise InterruptedError
+
+    monkeypatch.setattr(whole, "learn", learn)
+    with pytest.raises(InterruptedError):
+        room.aggregated("activation", splits, classifiers, halves)
+    assert heard == [set(splits[0].train) - set(halves[0].train)]
+
+
+def test_a_share_of_training_nets_is_balanced_and_nested():
+    runs = pd.DataFrame({"run": range(40), "init": ["a"] * 20 + ["b"] * 20})
+    order = np.random.default_rng(0).permutation(40)
+    split = Split(order[:32], order[32:])
+    quarter, half = (exam.fewer(split, runs, "init", s) for s in (0.25, 0.5))
+    assert set(quarter.train) < set(half.train) < set(split.train)
+    assert quarter.test is split.test
+    counts = np.bincount(half.train // 20)
+    whole_counts = np.bincount(split.train // 20)
+    assert counts.tolist() == [round(0.5 * n) for n in whole_counts]
+    least = exam.fewer(split, runs, "init", 0.0)
+    assert np.bincount(least.train // 20).tolist() == [2, 2]
+
+
+def test_results_as_tables():
+    def of(*accuracies):
+        return {"accuracies": list(accuracies), "chance": 0.25, "n_train": 8,
+                "n_test": 4}  # fmt: skip
+
+    found = {"init": {"DMC": of(0.5, 0.7), "SVM": of(0.4)}}
+    table = exam.summary(found)
+    assert table["mean"].tolist() == pytest.approx([0.6, 0.4])
+    assert table["std"][0] == pytest.approx(np.std([0.5, 0.7], ddof=1))
+    assert np.isnan(table["std"][1])
+    wide = exam.as_table(found)
+    assert wide.loc["init"].tolist() == ["60.0 ± 14.1", "40.0", "25.0", 8, 4]
+    assert exam.skill(of(0.5, 0.7)) == pytest.approx(0.35 / 0.75)
+
+
+def test_narrow_dmcs_leave_no_units_out():
+    assert recipe().dropout == 0
+    assert exam.recipes(get_profile("paper"))["global"].dropout == 0.5
