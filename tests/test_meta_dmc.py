@@ -74,12 +74,60 @@ def test_any_slice_goes_through(length):
 def test_a_layer_is_relu_then_batch_norm_then_pool():
     net = dmc.build(dmc.local_spec(2, 100, width=0.5))
     conv = [type(m) for m in net.conv1]
-    assert conv == [nn.Conv1d, nn.ReLU, nn.BatchNorm1d, nn.MaxPool1d]
+    assert conv == [nn.Conv1d, nn.ReLU, nn.BatchNorm1d, dmc.PairMax]
     assert [type(m) for m in net.fc1] == [
         nn.Linear, nn.ReLU, nn.BatchNorm1d, nn.Dropout,
     ]  # fmt: skip
     assert net.fc1[3].p == 0.5
     assert isinstance(net.fc6, nn.Linear)
+
+
+@pytest.mark.parametrize("length", [2, 9, 64])
+def test_pairs_are_pooled_as_torchs_max_pool_does(length):
+    draws = torch.Generator().manual_seed(length)
+    x = torch.randint(-2, 3, (5, 4, length), generator=draws).float()  # many equal
+    gradient = torch.randn(5, 4, length // 2, generator=draws)
+    pools = nn.MaxPool1d(2), dmc.PairMax()
+    for at in (x, x.requires_grad_()):
+        a, b = (pool(at) for pool in pools)
+        assert torch.equal(a, b)
+    a, b = (torch.autograd.grad(pool(x), x, gradient)[0] for pool in pools)
+    assert torch.equal(a, b)
+
+
+def plain_net(spec, seed):
+    """The same net of torch's layers alone."""
+    net = dmc.build(spec, seed)
+    for part in net.children():
+        if isinstance(part, nn.Sequential):
+            part[1] = nn.ReLU()
+            if isinstance(part[-1], dmc.PairMax):
+                part[-1] = nn.MaxPool1d(2)
+    return net
+
+
+def test_a_training_takes_the_steps_of_the_plain_net():
+    draws = torch.Generator().manual_seed(0)
+    spec = dmc.local_spec(3, 501, width=1 / 8, dropout=0)
+    nets = dmc.build(spec, 4), plain_net(spec, 4)
+    adams = [
+        torch.optim.Adam(net.parameters(), 1e-3, fused=fused)
+        for net, fused in zip(nets, (True, False), strict=True)
+    ]
+    for _ in range(5):
+        x = torch.randn(16, 501, generator=draws)
+        y = torch.randint(3, (16,), generator=draws)
+        losses = []
+        for net, adam in zip(nets, adams, strict=True):
+            adam.zero_grad()
+            loss = nn.functional.cross_entropy(net(x), y)
+            loss.backward()
+            adam.step()
+            losses.append(loss.item())
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    ours, plain = (Layout.of(net).flatten(net) for net in nets)
+    assert (ours - Layout.of(nets[0]).flatten(dmc.build(spec, 4))).abs().max() > 1e-3
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-3)
 
 
 def test_width_scales_channels_and_units():

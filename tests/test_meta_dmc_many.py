@@ -8,13 +8,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from test_meta_dmc import planted, same
 
 from nwslib.meta import dmc_many, dmc_training
 from nwslib.meta.dmc_classifier import Recipe
 from nwslib.meta.dmc_many import Job, train_many
 from nwslib.meta.dmc_training import train
 from nwslib.meta.weight_store import WeightStore
-from test_meta_dmc import planted, same
 
 BRIEF = Recipe(size=16, width=1 / 64, epochs=2, batch=16)
 

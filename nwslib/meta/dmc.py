@@ -12,7 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 #: Length of a global DMC's input, the fixed architecture's weights; of a local one's.
 GLOBAL_LENGTH, LOCAL_LENGTH = 92_868, 5000
@@ -251,7 +252,45 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
         )
     parts = [
         nn.Conv1d(layer.inputs, layer.outputs, _KERNEL, padding=_KERNEL // 2),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.BatchNorm1d(layer.outputs),
     ]
-    return nn.Sequential(*parts, *[nn.MaxPool1d(2)] * layer.pool)
+    return nn.Sequential(*parts, *[PairMax()] * layer.pool)
+
+
+class PairMax(nn.Module):
+    """``MaxPool1d(2)``, to the bit, whose training is several times as fast on a CPU.
+
+    Torch's own keeps the index of each maximum and finds it one place at a time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take [batch, channels, n], give [batch, channels, n // 2]."""
+        if x.requires_grad and x.device.type == "cpu":
+            return _PairMax.apply(x)
+        return F.max_pool1d(x, 2)
+
+
+class _PairMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        even, odd = _pairs(x).unbind(-1)
+        ctx.save_for_backward(even >= odd)  # of equal ones the first, as torch
+        return torch.maximum(even, odd)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        (first,) = ctx.saved_tensors
+        result = gradient.new_empty(ctx.shape)
+        result[..., 2 * gradient.shape[-1] :] = 0  # an odd last place
+        even, odd = _pairs(result).unbind(-1)
+        torch.mul(gradient, first, out=even)
+        torch.mul(gradient, ~first, out=odd)
+        return result
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """A view [..., n // 2, 2] of [..., n]."""
+    half = x.shape[-1] // 2
+    return x[..., : 2 * half].unflatten(-1, (half, 2))

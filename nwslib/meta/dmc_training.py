@@ -100,7 +100,7 @@ def train(
         raise ValueError(f"no folder {path.parent} for the checkpoint: make it first.")
     with _reproducible(device, threads):
         net = dmc.build(spec, seed).to(device)
-        adam = torch.optim.Adam(net.parameters(), lr=RATE)
+        adam = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
         run = _Run(
             store, recipe, seed, classes, _balanced(learned, seed), left_out, net, adam
         )
