@@ -53,7 +53,7 @@ from torch.nn import functional as F
 
 from nwslib import features, papers, plots, report
 from nwslib.meta import dmc, exam, models, svm, tokens
-from nwslib.meta.pool import OFFSETS
+from nwslib.meta.pool import HYPERPARAMETERS, OFFSETS
 from nwslib.meta.protocol import Split, judge, labelled
 from nwslib.profiles import get_profile
 
@@ -136,12 +136,9 @@ pd.DataFrame(
 # on the question that most nets of this build can answer.
 
 # %%
-most = 1 if small else None  # a quick build asks one question
-whole_nets = room.questions("fixed", most=most)
-whole_nets = {
-    one: splits for one, splits in whole_nets.items() if one in exam.GLOBAL
-}
-slices = room.questions("fixed", "main", slices=True, most=most)
+among = ("init",) if small else HYPERPARAMETERS
+whole_nets = room.questions("fixed", among=set(among) & set(exam.GLOBAL))
+slices = room.questions("fixed", "main", slices=True, among=among)
 pd.DataFrame(
     {
         kind: {one: len(splits[0].train) for one, splits in asked.items()}

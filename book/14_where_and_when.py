@@ -48,7 +48,7 @@ import torch
 
 from nwslib import features, plots, report
 from nwslib.meta import exam, maps, svm
-from nwslib.meta.pool import ARCHITECTURAL
+from nwslib.meta.pool import ARCHITECTURAL, HYPERPARAMETERS
 from nwslib.profiles import get_profile
 
 started = time.time()
@@ -65,7 +65,10 @@ room = exam.open_exam(
     sizes, out_dir, data_dir=data_dir, device=device, seed=seed
 )
 slices = room.questions(
-    "fixed", "main", slices=True, most=1 if small else None
+    "fixed",
+    "main",
+    slices=True,
+    among=("init",) if small else HYPERPARAMETERS,
 )
 recipe = exam.recipes(sizes)["local"]
 PARTS = ("all",) if small else features.PARTS

@@ -65,10 +65,8 @@ room = exam.open_exam(
 )
 recipes = exam.recipes(sizes)
 ASKED = ("dataset", "augmentation", "optimizer", "activation", "init")
-every = room.questions("fixed", "main", slices=True)
-slices = {one: every[one] for one in ASKED if one in every}
-if small:  # one question
-    slices = dict(list(slices.items())[:1])
+among = ("init",) if small else ASKED
+slices = room.questions("fixed", "main", slices=True, among=among)
 print(f"questions: {', '.join(slices)}")
 
 # %% [markdown]
@@ -238,10 +236,7 @@ exam.as_table(seen["batch norm"]) if len(normed) else "too few nets"
 
 # %%
 SHARES = (0.5, 1.0) if small else (0.25, 0.5, 1.0)
-globally = room.questions("fixed")
-globally = {one: globally[one] for one in ASKED if one in globally}
-if small:
-    globally = dict(list(globally.items())[:1])
+globally = room.questions("fixed", among=among)
 fixed = room.pool.zoos["fixed"]
 ids = room.pool.runs.query("set == 'fixed'")["run"].tolist()
 described, of = tokens.of_zoo(fixed, ids, fixed.snapshots[-1:])

@@ -52,6 +52,10 @@ def test_only_nets_that_learned_something_count(tmp_path, pool):
     counted = pool.runs[pool.runs["set"].isin(["fixed", "plain"])]
     counted = counted[(counted["test_accuracy"] >= least) & ~counted["diverged"]]
     assert opened.runs["run"].tolist() == counted["run"].tolist()
+    folder = pool.zoos["fixed"].path.parents[1]
+    everyone = open_pool(SIZES, folder, sets=("fixed",), everyone=True)
+    finite = pool.zoos["fixed"].runs
+    assert everyone.runs["run"].tolist() == finite["run"][~finite["diverged"]].tolist()
 
 
 def test_nets_without_batch_norm_are_the_fixed_ones_but_for_that(pool):

@@ -8,7 +8,7 @@ questions to the same nets, so that what one has trained the next one finds.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,7 +58,10 @@ class Exam:
     least: int
 
     def questions(
-        self, *sets: str, slices: bool = False, most: int | None = None
+        self,
+        *sets: str,
+        slices: bool = False,
+        among: Collection[str] = HYPERPARAMETERS,
     ) -> dict[str, list[Split]]:
         """Rounds of every hyper-parameter that there are nets enough for.
 
@@ -69,19 +72,20 @@ class Exam:
         slices : bool
             Only nets with 5,000 weights or more in their convolutions, which give
             slices of every part.
-        most : int, optional
-            Only so many questions, those with most nets.
+        among : collection of str
+            Which hyper-parameters are asked about, if there are nets enough.
         """
         asked = {}
         for one in HYPERPARAMETERS:
+            if one not in among:
+                continue
             nets = self.pool.nets_for(one, sets, self.least)
             if slices:
                 nets = nets[nets["n_conv_weights"] >= dmc.LOCAL_LENGTH]
                 nets = nets[nets[one].map(nets[one].value_counts()) >= self.least]
             if nets[one].nunique() > 1:
                 asked[one] = rounds(nets, one, self.n_rounds, seed=self.seed)
-        largest = sorted(asked, key=lambda one: -len(asked[one][0].train))[:most]
-        return {one: splits for one, splits in asked.items() if one in largest}
+        return asked
 
     def jobs(
         self, asked: Mapping[str, Sequence[Split]], recipe: Recipe, prefix: str = ""
@@ -212,6 +216,8 @@ def open_exam(
 ) -> Exam:
     """Open the sampled nets of a profile, training what is missing, and their weights.
 
+    In a quick build nets count that learned nothing, for so few others are there.
+
     Parameters
     ----------
     sizes : Profile
@@ -225,13 +231,15 @@ def open_exam(
         What DMCs train on.
     seed : int
     """
-    pool = open_pool(sizes, out_dir, sets=sets, data_dir=data_dir, seed=seed)
+    small = sizes.name == "quick"
+    pool = open_pool(
+        sizes, out_dir, sets=sets, data_dir=data_dir, seed=seed, everyone=small
+    )
     folder = Path(out_dir) / "deep" / f"{sizes.name}-{'-'.join(sets)}"
     folder.mkdir(parents=True, exist_ok=True)
     snapshots = next(iter(pool.zoos.values())).snapshots[-max(LAST.values()) :]
     store = pool.store(snapshots, file=folder / "weights.bin", device=device)
-    least = 3 if sizes.name == "quick" else 6
-    return Exam(pool, store, folder, sizes.n_deep_rounds, seed, least)
+    return Exam(pool, store, folder, sizes.n_deep_rounds, seed, 3 if small else 6)
 
 
 def recipes(sizes: Profile) -> dict[str, Recipe]:

@@ -41,8 +41,8 @@ class Pool:
     zoos : dict of str to Zoo
         By set: ``fixed``, ``main`` or ``plain``.
     runs : DataFrame
-        A row a net that learned something, as in a zoo, with its ``set``. Run ids are
-        those of the zoo and the set's offset (:data:`OFFSETS`).
+        A row a net that counts, as in a zoo, with its ``set``. Run ids are those of
+        the zoo and the set's offset (:data:`OFFSETS`).
     """
 
     zoos: dict[str, Zoo]
@@ -125,6 +125,7 @@ def open_pool(
     sets: Collection[str] = ("fixed", "main"),
     data_dir: str | None = None,
     seed: int = 0,
+    everyone: bool = False,
 ) -> Pool:
     """Open the sampled sets of a profile, or train what is missing from them.
 
@@ -139,6 +140,8 @@ def open_pool(
         Where image sets are.
     seed : int
         Of the sampling.
+    everyone : bool
+        Count nets that learned nothing, too, if their weights are finite.
     """
     zoos = {
         name: nws.sample(
@@ -148,13 +151,15 @@ def open_pool(
         for name, (plan, count) in sizes.sampled_sets(seed).items()
         if name in sets
     }  # fmt: skip
-    return Pool(zoos, _learned(zoos))
+    return Pool(zoos, _together(zoos, everyone))
 
 
-def _learned(zoos: Mapping[str, Zoo]) -> pd.DataFrame:
-    """One table of the nets that learned something."""
+def _together(zoos: Mapping[str, Zoo], everyone: bool) -> pd.DataFrame:
+    """One table of the nets that count."""
     tables = []
     for name, zoo in zoos.items():
-        table = successful(zoo.runs[~zoo.runs["diverged"]], _OWN_THRESHOLDS)
+        table = zoo.runs[~zoo.runs["diverged"]]
+        if not everyone:
+            table = successful(table, _OWN_THRESHOLDS)
         tables.append(table.assign(run=table["run"] + OFFSETS[name], set=name))
     return pd.concat(tables, ignore_index=True)
