@@ -151,9 +151,8 @@ def pooled(maps: Sequence[PerformanceMap]) -> PerformanceMap:
                 "maps of other snapshots, positions, sizes or parts cannot be pooled: "
                 "make all of them alike."
             )
-    right, nets = (
-        sum(getattr(each, name) for each in maps) for name in ("right", "nets")
-    )
-    return PerformanceMap(
-        right, nets, first.snapshots, first.positions, first.size, first.part
+    return replace(
+        first,
+        right=sum(each.right for each in maps),
+        nets=sum(each.nets for each in maps),
     )
