@@ -313,24 +313,19 @@ exam.as_table(seen["local"])
 # asked about 32 slices at even places of a net. In a **vote** the probabilities that it
 # gives are multiplied, as if slices were independent witnesses. In the second
 # way a logistic regression **learns** in which of eight regions of a net to
-# trust it how much. That needs nets that the DMC has not learned from: half of the
-# training nets go to the DMC, half to the regression. All learn from the same nets
-# of the fixed set as the global DMC and the forests above.
+# trust it how much. About nets that it has learned from a DMC is far too sure, so each
+# half of the training nets is told by a DMC trained on the other half. All learn
+# from the same nets of the fixed set as the global DMC and the forests above.
 
 # %%
-halves = {
-    one: [exam.fewer(split, runs, one, 0.5) for split in splits]
-    for one, splits in whole_nets.items()
-}
 begun = time.time()
 voters = room.train(whole_nets, recipes["local"], "fixed-")
 numbers["seconds"]["voters"] = time.time() - begun
-jurors = room.train(halves, recipes["local"], "share-0.5-fixed-")
 numbers["whole"] = {
     one: {
         "a single slice": room.taken(one, splits, voters[one]),
         "vote": room.voted(one, splits, voters[one]),
-        "learned": room.aggregated(one, splits, jurors[one], halves[one]),
+        "learned": room.aggregated(one, splits, voters[one], "fixed-"),
         **{
             model: numbers["global"][one][model]
             for model in ("global DMC", "forest, 480", "forest, tokens")

@@ -91,22 +91,21 @@ places = np.linspace(0, 1, n_places if not small else 12)
 def map_of(one: str, part: str) -> np.ndarray:
     """Mean over rounds: [snapshots, places]."""
     examples = room.pool.examples(paths, one)
-    return np.mean(
+    return maps.pooled(
         [
             maps.performance_map(
                 classifier,
                 paths,
                 examples.of(split.test),
                 places,
-                size=recipe.size,
-                part=part,
-            ).accuracy
+                recipe.size,
+                part,
+            )
             for classifier, split in zip(
                 dmcs[part][one], slices[one], strict=True
             )
-        ],
-        axis=0,
-    )
+        ]
+    ).accuracy
 
 
 numbers = {
@@ -166,8 +165,8 @@ def machine_map(one: str) -> np.ndarray:
         paths,
         room.pool.examples(paths, one).of(split.test),
         places,
-        size=recipe.size,
-        describe=features.whole,
+        recipe.size,
+        features=features.whole,
     ).accuracy
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nwslib.meta import exam, whole
+from nwslib.meta import exam, whole_net
 from nwslib.meta.exam import Exam
 from nwslib.meta.pool import OFFSETS, Pool
 from nwslib.meta.protocol import Split
@@ -137,26 +137,25 @@ def test_another_store_is_asked_about_the_same_nets(room, trained):
 def test_whole_nets_by_vote_and_by_what_was_learned(room, trained):
     splits, classifiers = trained
     assert room.voted("activation", splits, classifiers)["accuracies"] == [1, 1]
-    halves = [exam.fewer(s, room.pool.runs, "activation", 0.5) for s in splits]
-    parted = room.train({"activation": halves}, recipe(), "half-")["activation"]
-    found = room.aggregated("activation", splits, parted, halves)
+    found = room.aggregated("activation", splits, classifiers)
     assert found["accuracies"] == [1, 1]
-    assert found["n_train"] == len(splits[0].train)  # both halves count
+    assert found["n_train"] == len(splits[0].train)
+    kept = sorted(room.folder.glob("halves-activation-local-all-5000-*/fold-*.pt"))
+    assert len(kept) == 4  # two rounds, two halves
 
 
-def test_aggregation_learns_from_nets_the_dmc_has_not_seen(room, trained, monkeypatch):
+def test_aggregation_learns_from_training_nets_alone(room, trained, monkeypatch):
     splits, classifiers = trained
-    halves = [exam.fewer(s, room.pool.runs, "activation", 0.5) for s in splits]
     heard = []
 
-    def learn(classifier, store, held_out, seed):
-        heard.append(set(held_out.runs))
+    def out_of_fold(store, examples, recipe, seed, **options):
+        heard.append(set(examples.runs))
         raise InterruptedError
 
-    monkeypatch.setattr(whole, "learn", learn)
+    monkeypatch.setattr(whole_net, "out_of_fold", out_of_fold)
     with pytest.raises(InterruptedError):
-        room.aggregated("activation", splits, classifiers, halves)
-    assert heard == [set(splits[0].train) - set(halves[0].train)]
+        room.aggregated("activation", splits, classifiers)
+    assert heard == [set(splits[0].train)]
 
 
 def test_a_share_of_training_nets_is_balanced_and_nested():

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from nwslib.meta import dmc, whole
+from nwslib.meta import dmc, whole_net
 from nwslib.meta.dmc_classifier import DeepClassifier, Recipe
 from nwslib.meta.dmc_many import Job, train_many
 from nwslib.meta.pool import HYPERPARAMETERS, Pool, open_pool
@@ -167,41 +167,60 @@ class Exam:
 
         Parameters and result as for :meth:`taken`.
         """
-        examples, found = self.pool.examples(self.store, hyperparameter, 1), []
-        for classifier, split in zip(classifiers, splits, strict=True):
-            test = examples.of(split.test)
-            chosen = whole.vote(whole.testimony(classifier, self.store, test))
-            found.append(float((classifier.classes_[chosen] == test.labels).mean()))
-        return _record(found, classifiers[0].classes_, splits)
+        return self._told(hyperparameter, splits, classifiers, None)
 
     def aggregated(
         self,
         hyperparameter: str,
         splits: Sequence[Split],
         classifiers: Sequence[DeepClassifier],
-        learned: Sequence[Split],
+        prefix: str = "",
     ) -> dict:
-        """How often they are right when it is learned where to trust them.
+        """How often they are right when it is learned where in a net to trust them.
+
+        That is learned from the same training nets: each half of them is told by a
+        DMC that was trained on the other half.
 
         Parameters
         ----------
         hyperparameter, splits, classifiers
             As for :meth:`taken`.
-        learned : sequence of Split
-            What the classifiers have learned from: a part of the training nets. The
-            others teach how to put slices together.
+        prefix : str
+            Begins the names of the folders where the halves' trainings are kept.
 
         Returns
         -------
         dict
             As :meth:`taken`.
         """
+        every = self.pool.examples(self.store, hyperparameter, LAST["local"])
+        aggregators = []
+        for k, (classifier, split) in enumerate(zip(classifiers, splits, strict=True)):
+            name = _name(prefix, hyperparameter, classifier.recipe, k)
+            scored = whole_net.out_of_fold(
+                self.store, every.of(split.train), classifier.recipe, self.seed + k,
+                n_folds=2, checkpoints=self.folder / f"halves-{name}",
+            )  # fmt: skip
+            aggregators.append(whole_net.aggregate(scored, seed=self.seed))
+        return self._told(hyperparameter, splits, classifiers, aggregators)
+
+    def _told(
+        self,
+        hyperparameter: str,
+        splits: Sequence[Split],
+        classifiers: Sequence[DeepClassifier],
+        aggregators: Sequence[whole_net.Aggregator] | None,
+    ) -> dict:
+        """Whole nets told from many slices, by vote where there is no aggregator."""
         examples, found = self.pool.examples(self.store, hyperparameter, 1), []
-        for classifier, split, part in zip(classifiers, splits, learned, strict=True):
-            held_out = np.setdiff1d(split.train, part.train)
-            jury = whole.learn(classifier, self.store, examples.of(held_out), self.seed)
+        for k, (classifier, split) in enumerate(zip(classifiers, splits, strict=True)):
             test = examples.of(split.test)
-            found.append(float((jury.predict(self.store, test) == test.labels).mean()))
+            scores = whole_net.slice_scores(classifier, self.store, test.features)
+            if aggregators is None:
+                told = classifier.classes_[whole_net.vote(scores).argmax(axis=1)]
+            else:
+                told = aggregators[k].predict(scores)
+            found.append(float((told == test.labels).mean()))
         return _record(found, classifiers[0].classes_, splits)
 
 
