@@ -206,9 +206,7 @@ def out_of_fold(
 
     Returns
     -------
-
-    Examples
-    --------
+    scored : Examples
         The same rows, features [rows, n_slices, classes].
 
     Raises
