@@ -30,7 +30,7 @@ class Recipe:
     epochs : int
         The paper's are 500 for local DMCs and 100 for global ones.
     batch : int
-    width, dropout : float
+    width, dropout, log_unit : float
         See :func:`nwslib.meta.dmc.global_spec`.
     stop_share : float
         Share of each class's nets that are left out, to keep the epoch that does best
@@ -48,6 +48,7 @@ class Recipe:
     batch: int = 64
     width: float = 1.0
     dropout: float = dmc.DROPOUT
+    log_unit: float = 0.0
     stop_share: float = 0.0
     patience: int = 20
     autocast: bool = False
@@ -68,7 +69,7 @@ class Recipe:
     def spec(self, n_classes: int) -> dmc.Spec:
         """Layers of the net."""
         make = dmc.local_spec if self.kind == "local" else dmc.global_spec
-        return make(n_classes, self.size, self.width, self.dropout)
+        return make(n_classes, self.size, self.width, self.dropout, self.log_unit)
 
     def precision(self, device: torch.device) -> torch.autocast:
         """Context in which the net computes."""
