@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,6 +148,19 @@ def test_dropout_is_a_choice():
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.1] * 5
 
 
+def test_weights_are_read_raw_or_by_their_logarithm():
+    assert not any(isinstance(m, dmc.SignedLog) for m in dmc.build(dmc.local_spec(5)))
+    x = torch.tensor([[-2.0, -0.01, 0.0, 0.03, 1e4]])
+    expected = torch.sign(x) * torch.log1p(x.abs() / 0.01)
+    torch.testing.assert_close(dmc.SignedLog(0.01)(x), expected)
+    assert x[0, 4] == 1e4  # left as it was
+    recipe = Recipe(size=SIZE, width=1 / 8, log_unit=0.5)
+    ours, raw = dmc.build(recipe.spec(3)), dmc.build(dmc.local_spec(3, SIZE, 1 / 8))
+    x = torch.randn(4, SIZE)
+    logs = torch.sign(x) * torch.log1p(x.abs() / 0.5)
+    torch.testing.assert_close(ours.eval()(x), raw.eval()(logs))
+
+
 def test_weights_begin_as_glorots():
     torch.manual_seed(7)
     before = torch.get_rng_state()
@@ -172,6 +187,10 @@ def test_weights_begin_as_glorots():
         (lambda: dmc.local_spec(1), "n_classes is 1: a DMC tells apart two at least"),
         (lambda: dmc.local_spec(2, width=0), "width is 0: give a positive share"),
         (lambda: dmc.local_spec(2, dropout=1), "dropout is 1: give a share of units"),
+        (
+            lambda: dmc.local_spec(2, log_unit=-1),
+            "log_unit is -1: give a positive size",
+        ),
     ],
 )
 def test_errors_of_the_nets(call, message):
@@ -426,7 +445,7 @@ def test_errors_of_training(data, tmp_path):
     wrong = Examples(store.flat.view(len(store), -1), examples.labels, examples.runs)
     fails("features are no row numbers of the store", wrong)
     beyond = Examples(examples.features + 40, examples.labels, examples.runs)
-    fails("no row 48 in a store of 48 snapshots", beyond)
+    fails("no row 87 in a store of 48 snapshots", beyond)
 
 
 def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
@@ -467,3 +486,18 @@ def test_slices_of_another_size_are_refused(data):
     trained = train(*data, Recipe(size=SIZE, width=1 / 64, epochs=1))
     with pytest.raises(ValueError, match="trained on rows of 64 weights: give such"):
         trained.predict(np.zeros((3, 65), dtype=np.float32))
+
+
+def test_squashed_weights_are_logarithms_with_their_sign():
+    x = torch.tensor([[0.0, 0.01, -0.01, 3.0, -1e3]])
+    seen = dmc.Squash(0.01)(x).double()
+    expected = torch.sign(x) * torch.log1p(x.abs().double() / 0.01)
+    assert torch.allclose(seen, expected, rtol=1e-6)
+    spec = Recipe(size=200, width=1 / 64, squash=0.01).spec(2)
+    net = dmc.build(spec).eval()
+    plain = dmc.build(replace(spec, squash=0.0)).eval()
+    slices = torch.randn(3, 200)
+    assert torch.equal(net(slices), plain(dmc.Squash(0.01)(slices)))
+    assert Layout.of(net).size == spec.n_weights
+    with pytest.raises(ValueError, match="squash is -1"):
+        Recipe(squash=-1)

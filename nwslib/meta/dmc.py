@@ -89,13 +89,16 @@ class Spec:
         Weights that it reads at once.
     layers : tuple of Layer
         First to last.
-    dropout: float
+    dropout : float
         After each fully connected layer but the last.
+    log_unit : float
+        Where positive, each weight w is read as sign(w) log(1 + |w| / log_unit).
     """
 
     length: int
     layers: tuple[Layer, ...]
     dropout: float = DROPOUT
+    log_unit: float = 0.0
 
     @property
     def n_classes(self) -> int:
@@ -113,6 +116,7 @@ def global_spec(
     length: int = GLOBAL_LENGTH,
     width: float = 1.0,
     dropout: float = DROPOUT,
+    log_unit: float = 0.0,
 ) -> Spec:
     """Layers of a DMC that reads a net's whole vector.
 
@@ -126,6 +130,10 @@ def global_spec(
         one at least.
     dropout : float
         Narrow nets learn little if half of their few units are left out: give less.
+    log_unit : float
+        See :class:`Spec`; 0, as the paper, reads weights as they are. A net has a few
+        numbers hundreds of times as large as all others, such as running variances:
+        with 0.01 they no longer drown them, and small budgets of training reach more.
 
     Returns
     -------
@@ -135,10 +143,10 @@ def global_spec(
     Raises
     ------
     ValueError
-        If the pools leave nothing of the input, there are fewer than two classes, or
-        the width is not positive or the dropout no share.
+        If the pools leave nothing of the input, there are fewer than two classes, the
+        width is not positive, the dropout no share, or the unit negative.
     """
-    return _spec("global", _GLOBAL, n_classes, length, width, dropout)
+    return _spec("global", _GLOBAL, n_classes, length, width, dropout, log_unit)
 
 
 def local_spec(
@@ -146,6 +154,7 @@ def local_spec(
     length: int = LOCAL_LENGTH,
     width: float = 1.0,
     dropout: float = DROPOUT,
+    log_unit: float = 0.0,
 ) -> Spec:
     """Layers of a DMC that reads a slice.
 
@@ -157,7 +166,7 @@ def local_spec(
     n_classes : int
     length : int
         Weights in a slice (the paper's are 100 to 20,000, 5,000 unless told).
-    width, dropout : float
+    width, dropout, log_unit : float
         As for :func:`global_spec`.
 
     Raises
@@ -165,7 +174,7 @@ def local_spec(
     ValueError
         As :func:`global_spec`.
     """
-    return _spec("local", _LOCAL, n_classes, length, width, dropout)
+    return _spec("local", _LOCAL, n_classes, length, width, dropout, log_unit)
 
 
 def build(spec: Spec, seed: int = 0) -> nn.Sequential:
@@ -184,6 +193,8 @@ def build(spec: Spec, seed: int = 0) -> nn.Sequential:
         small to train on.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if spec.log_unit:
+        parts["log"] = SignedLog(spec.log_unit)
     parts["channel"] = nn.Unflatten(1, (1, spec.length))  # [batch, 1, length]
     with torch.random.fork_rng(devices=[]):  # modules draw first weights of their own
         for layer in spec.layers:
@@ -206,6 +217,7 @@ def _spec(
     length: int,
     width: float,
     dropout: float,
+    log_unit: float,
 ) -> Spec:
     """Follow the length of the input through a table."""
     if n_classes < 2:
@@ -214,6 +226,10 @@ def _spec(
         raise ValueError(f"width is {width}: give a positive share, 1 for the paper's.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}: give a share of units below 1.")
+    if log_unit < 0:
+        raise ValueError(
+            f"log_unit is {log_unit}: give a positive size, or 0 for none."
+        )
     layers, inputs, left = [], 1, length
     for k, (channels, pool) in enumerate(convolutions):
         outputs = _scaled(channels, width)
@@ -232,7 +248,7 @@ def _spec(
         layers.append(Layer(f"fc{k + 1}", inputs, _scaled(units, width)))
         inputs = layers[-1].outputs
     layers.append(Layer(f"fc{len(_FC) + 1}", inputs, n_classes, hidden=False))
-    return Spec(length, tuple(layers), dropout)
+    return Spec(length, tuple(layers), dropout, log_unit)
 
 
 def _scaled(units: int, width: float) -> int:
@@ -256,6 +272,39 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
         nn.BatchNorm1d(layer.outputs),
     ]
     return nn.Sequential(*parts, *[PairMax()] * layer.pool)
+
+
+class SignedLog(nn.Module):
+    """sign(x) log(1 + |x| / unit): linear near zero, logarithmic far beyond the unit.
+
+    Parameters
+    ----------
+    unit : float
+    """
+
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take and give any shape."""
+        return x.abs().div_(self.unit).log1p_().copysign_(x)
+
+
+class Squash(nn.Module):
+    """Weights of all sizes on one scale, sign(x) log(1 + abs(x) / least).
+
+    Most weights of a net are near 0.1, some of batch norm's far above 1: as they are,
+    a narrow net sees little but the largest.
+    """
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take and give [batch, length]."""
+        return (x.abs() / self.least).log1p_().copysign_(x)
 
 
 class PairMax(nn.Module):

@@ -30,8 +30,11 @@ class Recipe:
     epochs : int
         The paper's are 500 for local DMCs and 100 for global ones.
     batch : int
-    width, dropout : float
+    width, dropout, log_unit : float
         See :func:`nwslib.meta.dmc.global_spec`.
+    squash : float
+        Reads weights by their logarithms if it is positive, see
+        :class:`nwslib.meta.dmc.Squash`; the paper's read them as they are.
     stop_share : float
         Share of each class's nets that are left out, to keep the epoch that does best
         on them; 0 trains on all nets to the end, as the paper.
@@ -48,6 +51,7 @@ class Recipe:
     batch: int = 64
     width: float = 1.0
     dropout: float = dmc.DROPOUT
+    log_unit: float = 0.0
     stop_share: float = 0.0
     patience: int = 20
     autocast: bool = False
@@ -60,6 +64,11 @@ class Recipe:
                 f"{self.epochs} epochs, patience {self.patience}, batch {self.batch}: "
                 "training needs one, one and two at least."
             )
+        if self.squash < 0:
+            raise ValueError(
+                f"squash is {self.squash}: give 0 for weights as they are, or the size "
+                "of the least that count."
+            )
         if not 0 <= self.stop_share < 1:
             raise ValueError(
                 f"stop_share is {self.stop_share}: give a share of nets below 1."
@@ -68,7 +77,7 @@ class Recipe:
     def spec(self, n_classes: int) -> dmc.Spec:
         """Layers of the net."""
         make = dmc.local_spec if self.kind == "local" else dmc.global_spec
-        return make(n_classes, self.size, self.width, self.dropout)
+        return make(n_classes, self.size, self.width, self.dropout, self.log_unit)
 
     def precision(self, device: torch.device) -> torch.autocast:
         """Context in which the net computes."""

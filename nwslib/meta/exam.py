@@ -264,12 +264,13 @@ def open_exam(
 def recipes(sizes: Profile) -> dict[str, Recipe]:
     """How a profile trains ``local`` and ``global`` DMCs.
 
-    Dropout is for nets of the paper's width: narrow ones have no units to spare. They
-    go with small zoos, of which small batches make more steps an epoch.
+    Narrow nets have no units to spare for dropout, and learn little from weights as
+    they are: they read their logarithms. They go with small zoos, of which small
+    batches make more steps an epoch.
     """
     given = {"width": sizes.deep_width}
     if sizes.deep_width < 1:
-        given |= {"dropout": 0.0, "batch": 16}
+        given |= {"dropout": 0.0, "batch": 16, "squash": 0.01}
     return {
         "local": Recipe(epochs=sizes.local_epochs, **given),
         "global": Recipe(

@@ -30,6 +30,25 @@ _PLACES = ("start", "conv_stop", "stop")
 
 
 @dataclass(frozen=True, eq=False)
+class _Room:
+    """Where slices of a size fit into a part, by row.
+
+    Attributes
+    ----------
+    first : Tensor of int64, shape [rows]
+        The first weight.
+    places : Tensor of float64, shape [rows]
+        From how many places on, one after the other, a slice fits; whole numbers.
+    fits : bool
+        Whether a slice fits into each row.
+    """
+
+    first: Tensor
+    places: Tensor
+    fits: bool
+
+
+@dataclass(frozen=True, eq=False)
 class WeightStore:
     """Snapshots of a zoo as one vector. Make one with :meth:`of_zoo`.
 
@@ -162,21 +181,7 @@ class WeightStore:
 
         Parameters as for :meth:`slices_of`.
         """
-        if size < 1:
-            raise ValueError(f"size is {size}: a slice has at least one weight.")
-        if part not in PARTS:
-            raise ValueError(f"unknown part '{part}': choose one of {list(PARTS)}.")
-        rows = self._rows(rows)
-        if not len(rows):
-            raise ValueError("no rows to take slices from: give one at least.")
-        first, stop = (bound[rows] for bound in self._bounds[part])
-        if (stop - first < size).any():
-            k = int((stop - first).argmin())
-            raise ValueError(
-                f"part '{part}' of run {self.index['run'].iloc[int(rows[k])]} has "
-                f"{int(stop[k] - first[k])} weights, fewer than a slice of {size}: "
-                "choose shorter slices, or other runs."
-            )
+        self._checked(rows, size, part)
 
     def slices(
         self,
@@ -212,9 +217,9 @@ class WeightStore:
         ValueError
             If there is no row, the part is unknown, or shorter than a slice in a row.
         """
-        rows = torch.arange(len(self)) if rows is None else self._rows(rows)
-        self.check(rows, size, part)
-        drawn = rows[torch.randint(len(rows), (batch,), generator=generator)]
+        rows = self._checked(rows, size, part)
+        chosen = torch.randint(len(rows), (batch,), generator=generator)
+        drawn = rows.index_select(0, chosen)
         return self._drawn(drawn, generator, size, part), drawn
 
     def slices_of(
@@ -232,8 +237,7 @@ class WeightStore:
         -------
         Tensor of float32, shape [n, size]
         """
-        rows = self._rows(rows)
-        self.check(rows, size, part)
+        rows = self._checked(rows, size, part)
         return self._drawn(rows, generator, size, part)
 
     def grid(
@@ -261,10 +265,10 @@ class WeightStore:
         places = torch.as_tensor(positions, dtype=torch.float64)
         if not ((places >= 0) & (places <= 1)).all():
             raise ValueError("positions are shares: give numbers from 0 to 1.")
-        rows = self._rows(rows)
-        self.check(rows, size, part)
-        first, stop = (bound[rows, None] for bound in self._bounds[part])  # [n, 1]
-        starts = first + (places * (stop - first - size)).round().long()  # [n, p]
+        rows = self._checked(rows, size, part)
+        room = self._room(size, part)
+        first, n_places = room.first[rows, None], room.places[rows, None]  # [n, 1]
+        starts = first + (places * (n_places - 1)).round().long()  # [n, p]
         return self._at(starts.reshape(-1), size).view(*starts.shape, size)
 
     def __getstate__(self) -> dict:
@@ -279,34 +283,68 @@ class WeightStore:
         vars(self).update(state)
 
     @cached_property
-    def _bounds(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """First weight of each part and the one after its last, by row."""
-        start, conv_stop, stop = (
-            torch.from_numpy(self.index[name].to_numpy(dtype=np.int64, copy=True))
-            for name in _PLACES
-        )
-        parts = (start, stop), (start, conv_stop), (conv_stop, stop)
-        return dict(zip(PARTS, parts, strict=True))
+    def _every(self) -> Tensor:
+        return torch.arange(len(self))
 
-    def _rows(self, rows: ArrayLike) -> Tensor:
-        """Row numbers as a tensor; ValueError if there is no such row."""
+    @cached_property
+    def _rooms(self) -> dict[tuple[int, str], _Room]:
+        return {}
+
+    def _room(self, size: int, part: str) -> _Room:
+        """Where slices fit; remembered, for a batch takes less time than this."""
+        if (size, part) not in self._rooms:
+            if size < 1:
+                raise ValueError(f"size is {size}: a slice has at least one weight.")
+            if part not in PARTS:
+                raise ValueError(f"unknown part '{part}': choose one of {list(PARTS)}.")
+            start, conv_stop, stop = (
+                torch.from_numpy(self.index[name].to_numpy(dtype=np.int64, copy=True))
+                for name in _PLACES
+            )
+            first = conv_stop if part == "fc" else start
+            stop = conv_stop if part == "conv" else stop
+            places = stop - first - size + 1
+            self._rooms[size, part] = _Room(
+                first, places.double(), fits=bool((places > 0).all())
+            )
+        return self._rooms[size, part]
+
+    def _checked(self, rows: ArrayLike | None, size: int, part: str) -> Tensor:
+        """Row numbers as a tensor, all by default; ValueError as :meth:`check`."""
+        room = self._room(size, part)
+        rows = self._every if rows is None else self._numbers(rows)
+        if not room.fits and (room.places[rows] < 1).any():
+            k = int(room.places[rows].argmin())
+            raise ValueError(
+                f"part '{part}' of run {self.index['run'].iloc[int(rows[k])]} has "
+                f"{int(room.places[rows[k]]) + size - 1} weights, fewer than a slice "
+                f"of {size}: choose shorter slices, or other runs."
+            )
+        return rows
+
+    def _numbers(self, rows: ArrayLike) -> Tensor:
+        """Row numbers as a tensor; ValueError if there is no such row, or none."""
         if not isinstance(rows, Tensor):
             rows = torch.from_numpy(np.array(rows, dtype=np.int64))
-        if len(strange := rows[(rows < 0) | (rows >= len(self))]):
-            raise ValueError(
-                f"no row {int(strange[0])} in a store of {len(self)} snapshots: give "
-                "row numbers of its index."
-            )
+        if not len(rows):
+            raise ValueError("no rows to take slices from: give one at least.")
+        for row in torch.stack(rows.aminmax()).tolist():
+            if not 0 <= row < len(self):
+                raise ValueError(
+                    f"no row {row} in a store of {len(self)} snapshots: give row "
+                    "numbers of its index."
+                )
         return rows
 
     def _drawn(
         self, rows: Tensor, generator: torch.Generator, size: int, part: str
     ) -> Tensor:
         """:meth:`slices_of` of what is checked."""
-        first, stop = (bound[rows] for bound in self._bounds[part])
+        room = self._room(size, part)
         # 53 random bits: of 100,000 places none is more frequent by more than 1e-11.
         share = torch.rand(len(rows), dtype=torch.float64, generator=generator)
-        return self._at(first + (share * (stop - first - size + 1)).long(), size)
+        places = share.mul_(room.places.index_select(0, rows)).long()
+        return self._at(places.add_(room.first.index_select(0, rows)), size)
 
     def _at(self, starts: Tensor, size: int) -> Tensor:
         """Slices [n, size] that begin at the given weights."""
