@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -486,18 +484,3 @@ def test_slices_of_another_size_are_refused(data):
     trained = train(*data, Recipe(size=SIZE, width=1 / 64, epochs=1))
     with pytest.raises(ValueError, match="trained on rows of 64 weights: give such"):
         trained.predict(np.zeros((3, 65), dtype=np.float32))
-
-
-def test_squashed_weights_are_logarithms_with_their_sign():
-    x = torch.tensor([[0.0, 0.01, -0.01, 3.0, -1e3]])
-    seen = dmc.Squash(0.01)(x).double()
-    expected = torch.sign(x) * torch.log1p(x.abs().double() / 0.01)
-    assert torch.allclose(seen, expected, rtol=1e-6)
-    spec = Recipe(size=200, width=1 / 64, squash=0.01).spec(2)
-    net = dmc.build(spec).eval()
-    plain = dmc.build(replace(spec, squash=0.0)).eval()
-    slices = torch.randn(3, 200)
-    assert torch.equal(net(slices), plain(dmc.Squash(0.01)(slices)))
-    assert Layout.of(net).size == spec.n_weights
-    with pytest.raises(ValueError, match="squash is -1"):
-        Recipe(squash=-1)

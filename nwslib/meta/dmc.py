@@ -291,22 +291,6 @@ class SignedLog(nn.Module):
         return x.abs().div_(self.unit).log1p_().copysign_(x)
 
 
-class Squash(nn.Module):
-    """Weights of all sizes on one scale, sign(x) log(1 + abs(x) / least).
-
-    Most weights of a net are near 0.1, some of batch norm's far above 1: as they are,
-    a narrow net sees little but the largest.
-    """
-
-    def __init__(self, least: float) -> None:
-        super().__init__()
-        self.least = least
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Take and give [batch, length]."""
-        return (x.abs() / self.least).log1p_().copysign_(x)
-
-
 class PairMax(nn.Module):
     """``MaxPool1d(2)``, to the bit, whose training is several times as fast on a CPU.
 

@@ -32,9 +32,6 @@ class Recipe:
     batch : int
     width, dropout, log_unit : float
         See :func:`nwslib.meta.dmc.global_spec`.
-    squash : float
-        Reads weights by their logarithms if it is positive, see
-        :class:`nwslib.meta.dmc.Squash`; the paper's read them as they are.
     stop_share : float
         Share of each class's nets that are left out, to keep the epoch that does best
         on them; 0 trains on all nets to the end, as the paper.
@@ -63,11 +60,6 @@ class Recipe:
             raise ValueError(
                 f"{self.epochs} epochs, patience {self.patience}, batch {self.batch}: "
                 "training needs one, one and two at least."
-            )
-        if self.squash < 0:
-            raise ValueError(
-                f"squash is {self.squash}: give 0 for weights as they are, or the size "
-                "of the least that count."
             )
         if not 0 <= self.stop_share < 1:
             raise ValueError(

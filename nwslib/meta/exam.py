@@ -270,7 +270,7 @@ def recipes(sizes: Profile) -> dict[str, Recipe]:
     """
     given = {"width": sizes.deep_width}
     if sizes.deep_width < 1:
-        given |= {"dropout": 0.0, "batch": 16, "squash": 0.01}
+        given |= {"dropout": 0.0, "batch": 16, "log_unit": 0.01}
     return {
         "local": Recipe(epochs=sizes.local_epochs, **given),
         "global": Recipe(
