@@ -117,13 +117,20 @@ def test_a_planted_difference_is_told_and_trainings_are_kept(room, trained):
     assert (found["n_train"], found["n_test"]) == tuple(
         len(ids) for ids in (splits[0].train, splits[0].test)
     )
-    files = sorted(room.folder.glob("activation-local-all-5000-*.pt"))
+    files = sorted(room.folder.glob("*/activation-local-all-5000-*.pt"))
     before = [file.stat().st_mtime_ns for file in files]
     again = room.train({"activation": splits}, recipe())["activation"]
     assert [file.stat().st_mtime_ns for file in files] == before and len(files) == 2
     for one, other in zip(classifiers, again, strict=True):
         for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+def test_another_recipe_is_trained_beside_the_first(room, trained):
+    splits, classifiers = trained
+    other = replace(recipe(), epochs=2)
+    again = room.train({"activation": splits[:1]}, other)["activation"]
+    assert len(again[0].history) == 2 and len(classifiers[0].history) == 30
 
 
 def test_another_store_is_asked_about_the_same_nets(room, trained):
@@ -140,7 +147,7 @@ def test_whole_nets_by_vote_and_by_what_was_learned(room, trained):
     found = room.aggregated("activation", splits, classifiers)
     assert found["accuracies"] == [1, 1]
     assert found["n_train"] == len(splits[0].train)
-    kept = sorted(room.folder.glob("halves-activation-local-all-5000-*/fold-*.pt"))
+    kept = sorted(room.folder.glob("*/halves-activation-local-all-5000-*/fold-*.pt"))
     assert len(kept) == 4  # two rounds, two halves
 
 

@@ -7,6 +7,7 @@ questions to the same nets, so that what one has trained the next one finds.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -119,7 +120,7 @@ class Exam:
         Parameters as for :meth:`jobs`.
         """
         jobs = self.jobs(asked, recipe, prefix)
-        trained = dict(train_many(self.store, jobs, checkpoints=self.folder))
+        trained = dict(train_many(self.store, jobs, checkpoints=self._kept(recipe)))
         return {
             one: [trained[_name(prefix, one, recipe, k)] for k in range(len(splits))]
             for one, splits in asked.items()
@@ -196,13 +197,19 @@ class Exam:
         every = self.pool.examples(self.store, hyperparameter, LAST["local"])
         aggregators = []
         for k, (classifier, split) in enumerate(zip(classifiers, splits, strict=True)):
-            name = _name(prefix, hyperparameter, classifier.recipe, k)
+            recipe = classifier.recipe
+            name = _name(prefix, hyperparameter, recipe, k)
             scored = whole_net.out_of_fold(
-                self.store, every.of(split.train), classifier.recipe, self.seed + k,
-                n_folds=2, checkpoints=self.folder / f"halves-{name}",
+                self.store, every.of(split.train), recipe, self.seed + k,
+                n_folds=2, checkpoints=self._kept(recipe) / f"halves-{name}",
             )  # fmt: skip
             aggregators.append(whole_net.aggregate(scored, seed=self.seed))
         return self._told(hyperparameter, splits, classifiers, aggregators)
+
+    def _kept(self, recipe: Recipe) -> Path:
+        """Where trainings by a recipe are kept, of these nets and seeds."""
+        given = recipe, self.seed, self.least, self.store.index["run"].unique().tolist()
+        return self.folder / hashlib.sha256(repr(given).encode()).hexdigest()[:12]
 
     def _told(
         self,
