@@ -109,7 +109,7 @@ PROFILES = {
         ),
         max_epochs=20, n_fixed_runs=20, n_main_runs=12, n_rounds=2,
         n_plain_runs=8, n_deep_rounds=1, local_epochs=30, global_epochs=10,
-        deep_width=0.125,
+        deep_width=0.25,
     ),
     "full": Profile(
         "full", "mnist", n_models=50, epochs=50, n_reading_models=12,
@@ -122,7 +122,7 @@ PROFILES = {
         ),
         max_epochs=20, n_fixed_runs=1000, n_main_runs=500, n_rounds=10,
         n_plain_runs=200, n_deep_rounds=3, local_epochs=100, global_epochs=50,
-        deep_width=0.125,
+        deep_width=0.25,
     ),
     "paper": Profile(
         "paper", "mnist", n_models=250, epochs=50, n_reading_models=16,

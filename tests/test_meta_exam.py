@@ -17,7 +17,7 @@ from nwslib.zoo import Zoo, ZooWriter
 
 SMALL = Architecture(3, 3, 3, 16, 64)  # no slice of its convolutions
 SNAPSHOTS = (16, 17, 18, 19)
-WIDTH = 1 / 8
+WIDTH = 1 / 4
 
 
 def write_zoo(path, count, architectures):
@@ -67,7 +67,7 @@ def room(tmp_path_factory):
 def recipe(kind="local", epochs=30):
     small = get_profile("quick")
     small = replace(small, deep_width=WIDTH, local_epochs=epochs, global_epochs=epochs)
-    return replace(exam.recipes(small)[kind], batch=4)
+    return replace(exam.recipes(small)[kind], batch=14)
 
 
 def test_questions_are_those_with_nets_enough(room):
