@@ -227,8 +227,10 @@ def test_well_outside_is_a_share_of_the_logarithmic_range():
 
 def test_the_margin_lowers_the_limit_and_so_notices_more():
     rng = np.random.default_rng(0)
-    # Few nets, each with a size of its own: those at the ends are out in everything.
-    features = np.exp(rng.normal(size=(80, 1)) + 0.1 * rng.normal(size=(80, 480)))
+    # Each net has a size of its own; the two at the ends are out in everything.
+    size = np.linspace(-1, 1, 80)[:, None]
+    size[[0, -1]] *= 1.3
+    features = np.exp(size + 0.02 * rng.normal(size=(80, 480)))
     runs = np.arange(80)
     tenth = np.zeros(unusual.SHAPE, bool)
     tenth[:, 2, :4] = True  # a quarter of one kind's, constant
@@ -333,11 +335,11 @@ def test_detection_is_measured_on_nets_apart():
     runs = np.repeat(np.arange(100), 2)
     features = rng.normal(size=(200, 480))
     table = pd.DataFrame({"run": range(100), "init": ["a", "b"] * 50})
-    features[runs % 2 == 1, :240] += 100
+    features[runs % 2 == 1, :240] += 1e4
     cases = {
         "the same": (features[::2], runs[::2]),
-        "far": (features[::2] + 1000, runs[::2]),
-        "of others": (features[:10] - 1000, np.arange(200, 210)),
+        "far": (features[::2] + 1e8, runs[::2]),
+        "of others": (features[:10] - 1e8, np.arange(200, 210)),
     }
     found = unusual.detected(
         unusual.outside, features, runs, cases, table, [("init", "b")]
