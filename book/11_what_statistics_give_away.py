@@ -326,7 +326,7 @@ def as_table(source: dict) -> pd.DataFrame:
     """Mean and deviation in percent, a row a model."""
     table = summary(source)
     table["cell"] = [
-        f"{100 * m:.1f} ± {100 * s:.1f}"
+        f"{100 * m:.1f}\u00a0±\u00a0{100 * s:.1f}"  # in one line
         for m, s in zip(table["mean"], table["std"], strict=True)
     ]
     wide = table.pivot(

@@ -235,7 +235,7 @@ if len(rows):
 # %%
 if len(rows):
     rows["in percent"] = [
-        f"{100 * m:.1f} ± {100 * s:.1f}"
+        f"{100 * m:.1f}\u00a0±\u00a0{100 * s:.1f}"  # in one line
         for m, s in zip(rows["mean"], rows["std"], strict=True)
     ]
     wide = rows.pivot(
