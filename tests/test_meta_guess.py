@@ -200,7 +200,7 @@ def test_the_kinds_of_the_score_are_those_of_the_features():
 
 
 def test_the_score_is_the_oddest_kinds_share_outside_the_range():
-    usual = unusual.Range(np.zeros(480), np.ones(480))
+    usual = unusual.Range(np.zeros(480), np.ones(480), margin=0)
     features = np.full((4, *unusual.SHAPE), 0.5)
     features[1, :, 2] = 1.5  # all of one kind
     features[2, 0, 3, :8], features[2, 1, 4, 0] = -1, 2  # 8 of 80, 1 of 80
@@ -212,6 +212,54 @@ def test_the_score_is_the_oddest_kinds_share_outside_the_range():
     np.testing.assert_allclose(
         usual.score(features.reshape(4, 480)), [0, 1, 0.1, 1 / 80], atol=1e-15
     )
+
+
+def test_well_outside_is_a_share_of_the_logarithmic_range():
+    usual = unusual.Range(np.full(480, 0.1), np.full(480, 10.0), margin=0.5)
+    inside = [0.0101, 0.1, 10, 99.9]  # a decade at either end
+    beyond = [0.0099, 101, 0, -1, 1e300, np.inf, np.nan]
+    assert not usual.score(np.repeat(np.array(inside)[:, None], 480, 1)).any()
+    assert usual.score(np.repeat(np.array(beyond)[:, None], 480, 1)).min() == 1
+    constant = unusual.Range(np.zeros(480), np.zeros(480))
+    found = constant.score(np.repeat(np.array([0, 1e-20, 1e300])[:, None], 480, 1))
+    assert found.tolist() == [0, 1, 1]
+
+
+def test_the_margin_lowers_the_limit_and_so_notices_more():
+    rng = np.random.default_rng(0)
+    # Each net has a size of its own; the two at the ends are out in everything.
+    size = np.linspace(-1, 1, 80)[:, None]
+    size[[0, -1]] *= 1.3
+    features = np.exp(size + 0.02 * rng.normal(size=(80, 480)))
+    runs = np.arange(80)
+    tenth = np.zeros(unusual.SHAPE, bool)
+    tenth[:, 2, :4] = True  # a quarter of one kind's, constant
+    odd = np.where(tenth.ravel(), 0.0, features)
+
+    def strict(known):
+        return unusual.Range(known.min(0), known.max(0), margin=0).score
+
+    caught = {
+        learn: unusual.detected(learn, features, runs, {"odd": (odd, runs)})["unusual"]
+        for learn in (strict, unusual.outside)
+    }
+    assert caught[strict][1] < 0.1 < 0.9 < caught[unusual.outside][1]
+    assert caught[unusual.outside][0] <= 0.02
+
+
+def test_a_net_is_untrained_until_batch_norm_has_moved():
+    generator = torch.Generator().manual_seed(0)
+    for architecture in (SMALLEST, FIXED):
+        state = initialise(Net(architecture), "constant", generator).state_dict()
+        layout = architecture.layout
+        assert unusual.untrained(layout.flatten(state).numpy(), layout)
+        # its statistics alone, by images that went through, are no training
+        state["conv1.mean"] += 1
+        assert unusual.untrained(layout.flatten(state).numpy(), layout)
+        for name in ("conv2.gamma", "fc1.beta"):
+            moved = {key: tensor.clone() for key, tensor in state.items()}
+            moved[name][3] += 1e-6
+            assert not unusual.untrained(layout.flatten(moved).numpy(), layout)
 
 
 def test_the_limit_leaves_one_in_a_hundred_held_out_nets_above():
@@ -287,11 +335,11 @@ def test_detection_is_measured_on_nets_apart():
     runs = np.repeat(np.arange(100), 2)
     features = rng.normal(size=(200, 480))
     table = pd.DataFrame({"run": range(100), "init": ["a", "b"] * 50})
-    features[runs % 2 == 1, :240] += 100
+    features[runs % 2 == 1, :240] += 1e4
     cases = {
         "the same": (features[::2], runs[::2]),
-        "far": (features[::2] + 1000, runs[::2]),
-        "of others": (features[:10] - 1000, np.arange(200, 210)),
+        "far": (features[::2] + 1e8, runs[::2]),
+        "of others": (features[:10] - 1e8, np.arange(200, 210)),
     }
     found = unusual.detected(
         unusual.outside, features, runs, cases, table, [("init", "b")]
@@ -355,6 +403,20 @@ def test_unusual_weights_get_no_guess(guesser):
     assert f"{answer.score:.1%} lie outside the range of the 16 nets" in answer.reason
 
 
+@pytest.mark.parametrize("init", ["glorot_uniform", "normal", "constant"])
+def test_a_net_before_training_gets_no_guess_from_any_guesser(guesser, init):
+    generator = torch.Generator().manual_seed(0)
+    for architecture, each in ((SMALLEST, guesser), (FIXED, guesser_file.load())):
+        state = initialise(Net(architecture), init, generator).state_dict()
+        answer = each.guess(state)
+        assert answer.probabilities is None
+        assert answer.architecture == architecture.name
+        assert answer.reason == (
+            "it was never trained: all batch norm factors are 1 and all offsets 0, as "
+            "before the first step."
+        )
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
 def test_what_has_no_statistics_gets_no_guess(guesser, value):
     state = {name: t.double() for name, t in net(0).items()}
@@ -408,6 +470,7 @@ def test_a_guesser_survives_the_disk(guesser, model):
     again = guesser_file.load(model)
     assert again.judged == guesser.judged and again.n_nets == guesser.n_nets
     assert again.usual.limit == guesser.usual.limit
+    assert again.usual.margin == guesser.usual.margin == unusual.MARGIN
     assert again.guess(net(77)) == guesser.guess(net(77))
     assert model.stat().st_size < 1_000_000
     assert [each.name for each in model.parent.iterdir()] == [model.name]
@@ -519,11 +582,23 @@ def test_types_that_no_guesser_needs_are_refused(model, tmp_path):
 def test_a_newer_format_is_refused(model, tmp_path):
     def change(text):
         schema = json.loads(text)
-        schema["content"]["format"]["content"] = "2"
+        schema["content"]["format"]["content"] = "3"
         return json.dumps(schema)
 
     path = altered(model, tmp_path / "g", change)
-    assert "it is of format 2, newer than this library's 1" in unusable(path)
+    assert "it is of format 3, newer than this library's 2" in unusable(path)
+
+
+def test_a_guesser_of_the_first_format_has_no_margin(guesser, model, tmp_path):
+    def change(text):
+        schema = json.loads(text)
+        schema["content"]["format"]["content"] = "1"
+        del schema["content"]["margin"]
+        return json.dumps(schema)
+
+    again = guesser_file.load(altered(model, tmp_path / "g", change))
+    assert again.usual.margin == 0
+    assert again.usual.limit == guesser.usual.limit
 
 
 def test_another_scikit_learn_is_used_if_it_answers_the_same(

@@ -2,7 +2,7 @@
 
 :func:`fit` learns from zoos; :meth:`Guesser.guess` judges a ``state_dict``, and
 ``python -m nwslib guess CHECKPOINT`` a file. A net of another architecture, or with
-weights unlike those of the nets learned from, gets no guess
+weights unlike those of the nets learned from, or never trained, gets no guess
 (:mod:`~nwslib.meta.family`, :mod:`~nwslib.meta.unusual`).
 :mod:`~nwslib.meta.guesser_file` keeps a guesser on disk.
 """
@@ -113,7 +113,8 @@ class Guesser:
         except family.NotOfTheFamily as difference:
             return Answer(reason=f"{difference}.")
         layout = architecture.layout
-        features = layerwise(layout.flatten(state)[None].numpy(), layout)  # [1, 480]
+        vector = layout.flatten(state).numpy()  # [d]
+        features = layerwise(vector[None], layout)  # [1, 480]
         (shares,) = self.usual.shares(features)  # [6]
         seen = {
             "architecture": architecture.name,
@@ -123,6 +124,12 @@ class Guesser:
         odd = _KIND_NAMES[KINDS[int(shares.argmax())]]
         if not np.isfinite(features).all():
             reason = "it holds values that are not finite, or too large for statistics."
+            return Answer(reason=reason, **seen)
+        if unusual.untrained(vector, layout):
+            reason = (
+                "it was never trained: all batch norm factors are 1 and all offsets 0, "
+                "as before the first step."
+            )
             return Answer(reason=reason, **seen)
         if seen["score"] > self.usual.limit:
             reason = (

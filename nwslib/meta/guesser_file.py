@@ -26,8 +26,8 @@ from nwslib.meta.unusual import SHAPE, Range
 
 #: The guesser that comes with the library.
 DEFAULT = Path(__file__).with_name("guesser.skops")
-#: Version of the file.
-FORMAT = 1
+#: Version of the file. Version 1 has no margin: its limit is for a range without one.
+FORMAT = 2
 
 _LARGEST = 2**25  # bytes, unpacked; a guesser of the default kind has one million
 _MAKE = "python -m nwslib guess --fit ZOO --model FILE"
@@ -75,6 +75,7 @@ def save(guesser: Guesser, path: str | Path) -> Path:
         "lowest": guesser.usual.lowest,
         "highest": guesser.usual.highest,
         "limit": guesser.usual.limit,
+        "margin": guesser.usual.margin,
         "n_nets": guesser.n_nets,
         "answers": _answers(guesser),
     }
@@ -208,7 +209,10 @@ def _answers(guesser: Guesser) -> dict[str, NDArray]:
 
 def _checked(content: dict) -> Guesser:
     """The guesser, if it is complete and answers as it did when it was saved."""
-    usual = Range(*(content[key] for key in ("lowest", "highest", "limit")))
+    usual = Range(
+        *(content[key] for key in ("lowest", "highest", "limit")),
+        margin=content["margin"] if content["format"] > 1 else 0.0,
+    )
     guesser = Guesser(
         content["scaling"],
         content["classifiers"],
@@ -217,7 +221,7 @@ def _checked(content: dict) -> Guesser:
         content["n_nets"],
     )
     names = set(guesser.classifiers)
-    numbers = [usual.limit, guesser.n_nets]
+    numbers = [usual.limit, usual.margin, guesser.n_nets]
     for name in sorted(names):
         numbers += [guesser.judged[name][key] for key in _JUDGED]
     categories = [c for k in names for c in guesser.classifiers[k].classes_.tolist()]

@@ -91,16 +91,18 @@ def boosting(examples: Examples, seed: int = 0) -> HistGradientBoostingClassifie
     ).fit(examples.features, examples.labels)
 
 
-def forest(examples: Examples, seed: int = 0) -> ExtraTreesClassifier:
+def forest(
+    examples: Examples, seed: int = 0, n_trees: int = N_TREES
+) -> ExtraTreesClassifier:
     """Fit extremely randomised trees (Geurts et al. 2006).
 
     They have nothing to choose and need no scaling; one net of a class is enough.
-    Arguments and errors else as :func:`logistic`.
+    Other arguments and errors as :func:`logistic`.
     """
     validation.check(examples)
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(N_TREES, max_features=0.2, random_state=seed).fit(
+    return ExtraTreesClassifier(n_trees, max_features=0.2, random_state=seed).fit(
         examples.features, examples.labels
     )
 

@@ -3,9 +3,10 @@
 A classifier names a category for any weights whatever. So it should be asked only
 about nets like those it knows. The score is that of the oddest kind of weights, such
 as batch norm's running means: the share of its statistics, over all layers, that lie
-outside the range that the known nets span. It says which kind is odd, is not moved by
-how far outside a value lies, and notices constant tensors, as untrained nets have. The
-Mahalanobis distance is here to be compared with it.
+well outside the range that the known nets span. It says which kind is odd, is not moved
+by how far outside a value lies, and notices constant tensors. The Mahalanobis distance
+is here to be compared with it. Of a net that was never trained no statistics are
+needed: :func:`untrained` reads it off batch norm.
 
 What leaves the statistics of weights as they are cannot be noticed so.
 """
@@ -32,6 +33,14 @@ SHAPE = (len(LAYERS), len(KINDS), 2 * len(STATISTICS))
 #: Share of the nets of the known kind that may be called unusual.
 FALSE_ALARMS = 0.01
 
+#: How far outside counts as well outside: a share of the range's width, on a scale that
+#: is logarithmic for all but the smallest values. Without it known nets at the ends,
+#: a little further out than others in many statistics, set a limit so high that little
+#: is noticed.
+MARGIN = 0.2
+
+# Below this share of the larger end of a range the scale is linear.
+_LINEAR = 1e-5
 _FOLDS = 5
 
 #: (features [rows, 480] of known nets) -> what scores features [n, 480] with [n], the
@@ -48,11 +57,14 @@ class Range:
     lowest, highest : ndarray, shape [480]
     limit : float
         Scores above it count as unusual.
+    margin : float
+        How far outside is outside, see :data:`MARGIN`.
     """
 
     lowest: NDArray
     highest: NDArray
     limit: float = 1.0
+    margin: float = MARGIN
 
     @classmethod
     def of(cls, features: NDArray, runs: NDArray, seed: int = 0) -> Range:
@@ -76,7 +88,7 @@ class Range:
         return cls(features.min(axis=0), features.max(axis=0), limit)
 
     def shares(self, features: NDArray) -> NDArray:
-        """Share of each kind's statistics outside the range.
+        """Share of each kind's statistics well outside the range.
 
         Parameters
         ----------
@@ -88,12 +100,40 @@ class Range:
         ndarray, shape [n, 6]
             In the order of :data:`nwslib.nws.conv_map.KINDS`.
         """
-        inside = (features >= self.lowest) & (features <= self.highest)
+        size = np.maximum(np.abs(self.lowest), np.abs(self.highest))
+        unit = np.maximum(_LINEAR * size, np.finfo(float).tiny)
+        with np.errstate(over="ignore"):  # infinitely far is outside
+            low, high, x = (
+                np.arcsinh(each / unit)
+                for each in (self.lowest, self.highest, np.asarray(features))
+            )
+        margin = self.margin * (high - low)
+        inside = (x >= low - margin) & (x <= high + margin)
         return 1 - inside.reshape(len(features), *SHAPE).mean(axis=(1, 3))
 
     def score(self, features: NDArray) -> NDArray:
         """The oddest kind's share: features [n, 480] to scores [n] from 0 to 1."""
         return self.shares(features).max(axis=1)
+
+
+def untrained(vector: NDArray, layout: Layout) -> bool:
+    """Whether batch norm is as it was before the first step, in all layers.
+
+    Nets of the family begin with factors of 1 and offsets of 0
+    (:func:`nwslib.nws.architecture.initialise`), and any step of training moves them.
+
+    Parameters
+    ----------
+    vector : ndarray, shape [d]
+    layout : Layout
+        With batch norm.
+    """
+    start = {"gamma": 1.0, "beta": 0.0}
+    return all(
+        np.all(vector[piece.start : piece.stop] == start[piece.kind])
+        for piece in layout
+        if piece.kind in start
+    )
 
 
 def outside(features: NDArray) -> Callable[[NDArray], NDArray]:
