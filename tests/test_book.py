@@ -235,6 +235,13 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def leave_behind(folder: Path) -> None:
+    """Files that Python and editors write beside a source."""
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "lib.pyc").write_bytes(b"1")
+    (folder / ".lib.py.swp").write_bytes(b"1")
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -246,12 +253,24 @@ def edit(path: Path, old: str, new: str) -> None:
             ["01_one", "02_two"],
         ),
         (
+            lambda b: (b.root / "nwslib" / "learned.skops").write_bytes(b"1"),
+            ["01_one", "02_two"],
+        ),
+        (
             lambda b: edit(b.source / "results" / "a.json", "{}", "[]"),
             ["01_one", "02_two"],
         ),
+        (
+            lambda b: (b.source / "results" / "a.parquet").write_bytes(b"1"),
+            ["01_one", "02_two"],
+        ),
+        (lambda b: leave_behind(b.root / "nwslib"), []),
     ],
-    ids=["nothing", "prose", "code", "library", "results"],
-)
+    ids=[
+        "nothing", "prose", "code", "library", "learned model", "results", "table",
+        "compiled",
+    ],
+)  # fmt: skip
 def test_only_what_changed_is_executed(book: Book, ran, change, expected) -> None:
     pipeline.execute(book, "quick")
     assert ran == ["01_one", "02_two"]
@@ -278,6 +297,72 @@ def test_profiles_are_cached_side_by_side(book: Book, ran) -> None:
     for profile in ("quick", "full", "quick", "full"):
         pipeline.execute(book, profile)
     assert ran == ["01_one", "02_two"] * 2
+
+
+REPORT = """\
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes
+
+# %% tags=["reads-results"]
+from pathlib import Path
+print([path.stem for path in sorted(Path("../_build/out/results").glob("*"))])
+"""
+
+WRITES = (
+    ONE
+    + """
+# %%
+from pathlib import Path
+folder = Path("../_build/out/results")
+folder.mkdir(parents=True, exist_ok=True)
+_ = (folder / f"02_two-{profile}.json").write_text("two")
+"""
+)
+
+
+@pytest.fixture
+def report(book: Book) -> Path:
+    """A report on the others, which stands before them; the second one writes."""
+    path = book.source / "00_report.py"
+    path.write_text(REPORT)
+    (book.source / "02_two.py").write_text(WRITES)
+    edit(book.root / "_toc.yml", "chapters:", "chapters:\n- file: book/00_report")
+    pipeline.pair(book)
+    return path
+
+
+def write_numbers(book: Book, name: str, text: str) -> None:
+    book.results.mkdir(parents=True, exist_ok=True)
+    (book.results / name).write_text(text)
+
+
+def test_a_report_runs_last_and_again_when_the_numbers_change(
+    book: Book, report: Path, ran
+) -> None:
+    pipeline.execute(book, "quick")
+    assert ran == ["01_one", "02_two", "00_report"]
+    pipeline.execute(book, "quick")
+    write_numbers(book, "01_one-full.json", "of another profile")
+    pipeline.execute(book, "quick")
+    assert len(ran) == 3
+    write_numbers(book, "01_one-quick.json", "1")
+    pipeline.execute(book, "quick")
+    write_numbers(book, "01_one-quick.json", "2")
+    pipeline.execute(book, "quick")
+    assert ran[3:] == ["00_report"] * 2
+
+
+def test_numbers_are_those_of_the_outputs(book: Book, report: Path, capsys) -> None:
+    pipeline.execute(book, "quick")
+    page = book.output / "executed" / "book" / "00_report.ipynb"
+    told = pipeline.code_cells(nbformat.read(page, as_version=4))[-1].outputs[0].text
+    assert told == "['02_two-quick']\n"
+    written = book.results / "02_two-quick.json"
+    for spoil in (written.unlink, lambda: written.write_text("of another version")):
+        spoil()
+        pipeline.execute(book, "quick")
+        assert written.read_text() == "two"
+    assert "00_report (quick): unchanged" in capsys.readouterr().out
 
 
 def test_a_chapter_without_a_profile_stops_before_any_runs(book: Book, ran) -> None:
