@@ -4,9 +4,11 @@ A chapter is one Python file in percent format, ``book/NN_name.py``. Four steps
 turn the chapters into a book; ``make book`` runs them all:
 
 pair
-    writes ``NN_name.ipynb``, the same chapter as a notebook without outputs;
+    writes ``NN_name.ipynb``, the same chapter as a notebook without outputs, and
+    the pages of the reference from the list of modules;
 check
-    compares every notebook with its source, and the chapters with ``_toc.yml``;
+    compares every notebook with its source, the chapters with ``_toc.yml``, and
+    the reference with the library;
 execute
     runs each chapter with papermill, or takes its outputs from the cache, and
     lays the book out with its outputs in ``_build/executed/``;
@@ -46,6 +48,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+import reference
 from nwslib.profiles import PROFILES
 
 #: Every chapter's own default; any other profile is injected by papermill.
@@ -153,19 +156,20 @@ def notebook_text(chapter: Path) -> str:
 
 
 def pair(book: Book) -> None:
-    """Write every chapter's notebook; leave those that are right alone."""
-    for chapter in book.sources:
-        notebook, text = (
-            chapter.with_suffix(".ipynb"),
-            notebook_text(chapter),
-        )
-        if not notebook.is_file() or notebook.read_text("utf-8") != text:
-            notebook.write_text(text, "utf-8")
-            print(f"wrote {notebook.relative_to(book.root)}")
+    """Write every notebook and page of the reference; leave right ones alone."""
+    notebooks = {
+        chapter.with_suffix(".ipynb"): notebook_text(chapter)
+        for chapter in book.sources
+    }
+    for path, text in (notebooks | reference.pages(book.root)).items():
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+            print(f"wrote {path.relative_to(book.root)}")
 
 
 def check(book: Book) -> None:
-    """Check that sources, notebooks and table of contents agree.
+    """Check that sources, notebooks, contents and reference agree.
 
     Raises
     ------
@@ -188,6 +192,12 @@ def check(book: Book) -> None:
             raise ValueError(
                 f"{notebook.relative_to(book.root)} has no source: remove it, "
                 "or turn it into one with 'jupytext --to py:percent'."
+            )
+    for page, text in reference.pages(book.root).items():
+        if not page.is_file() or page.read_text("utf-8") != text:
+            raise ValueError(
+                f"{page.relative_to(book.root)} is not what the list of modules "
+                "gives: run 'make pair'."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +16,20 @@ import pytest
 import yaml
 
 import pipeline
+import reference
 from pipeline import Book
 
 ROOT = Path(__file__).parent.parent
 BOOK = Book(ROOT)
 PAGES = sorted((ROOT / "_build" / "html").rglob("*.html"))
 EXECUTED = sorted((ROOT / "_build" / "executed" / "book").glob("*.ipynb"))
+
+#: Packages of the extras bench, dask and test, and such as callbacks are for.
+OPTIONAL = {"jax", "fastcluster", "dask", "distributed", "lightning", "transformers"}
+#: Public modules of nwslib, as the reference names them.
+MODULES = re.findall(
+    r"automodule:: (\S+)", "".join(map(str, reference.pages(ROOT).values()))
+)
 
 needs_pages = pytest.mark.skipif(not PAGES, reason="run 'make book' first")
 needs_executed = pytest.mark.skipif(not EXECUTED, reason="run 'make book' first")
@@ -157,8 +166,9 @@ TWO = ONE.replace("One", "Two") + "\n# %%\n1 / 0\n"
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
     """A book of two chapters; the second one fails when it runs."""
+    monkeypatch.setattr(reference, "PAGES", {"all": ("All", "lib")})
     (tmp_path / "book" / "results").mkdir(parents=True)
     (tmp_path / "nwslib").mkdir()
     (tmp_path / "nwslib" / "lib.py").write_text("x = 1\n")
@@ -204,6 +214,18 @@ def test_an_edit_changes_the_edited_cell_only(book: Book) -> None:
             lambda b: (b.root / "_toc.yml").write_text("root: book/01_one"),
             "02_two.py is not in _toc.yml",
         ),
+        (
+            lambda b: (b.source / "reference" / "all.md").write_text("# None"),
+            "all.md is not what the list of modules gives",
+        ),
+        (
+            lambda b: (b.root / "nwslib" / "new.py").write_text(""),
+            "nwslib.new must exist and stand on one page",
+        ),
+        (
+            lambda b: (b.root / "nwslib" / "lib.py").unlink(),
+            "nwslib.lib must exist and stand on one page",
+        ),
     ],
 )
 def test_check_names_what_differs(book: Book, spoil, message: str) -> None:
@@ -211,6 +233,46 @@ def test_check_names_what_differs(book: Book, spoil, message: str) -> None:
     spoil(book)
     with pytest.raises(ValueError, match=message):
         pipeline.check(book)
+
+
+def test_the_reference_names_every_module_once(book: Book) -> None:
+    package = book.root / "nwslib" / "lib"
+    (book.root / "nwslib" / "lib.py").unlink()
+    package.mkdir()
+    (package / "__init__.py").write_text("__all__ = ['Thing', 'action']\n")
+    (package / "_hidden.py").write_text("")
+    (package / "things.py").write_text("class Thing: ...\ndef other(): ...\n")
+    (package / "action.py").write_text("def action(): ...\n")
+    pipeline.pair(book)
+    pipeline.check(book)
+    page = (book.source / "reference" / "all.md").read_text()
+    named = re.findall(r"automodule:: (\S+)", page)
+    assert named == ["nwslib.lib", "nwslib.lib.action", "nwslib.lib.things"]
+    assert page.count(":exclude-members: Thing\n") == 1  # stands with the package
+    assert page.count(":no-index:") == 1  # as the function of the same name
+    (package / "late.py").write_text("")
+    with pytest.raises(ValueError, match="run 'make pair'"):
+        pipeline.check(book)
+
+
+@needs_pages
+def test_the_reference_documents_what_the_library_exports() -> None:
+    pages = [path.read_text("utf-8") for path in PAGES if "reference" in path.parts]
+    for name in ("nwslib.zoo.Zoo.weights", "nwslib.nws.sample", "nwslib.train.Trained"):
+        assert sum(f'id="{name}"' in page for page in pages) == 1, name
+
+
+def test_the_library_imports_without_optional_packages() -> None:
+    code = f"""
+import importlib, socket, sys
+for name in {sorted(OPTIONAL)}:
+    sys.modules[name] = None  # its import fails
+def refuse(*_): raise OSError("no network")
+socket.socket.connect = refuse
+for name in {sorted(MODULES)}:
+    importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.fixture
