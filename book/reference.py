@@ -39,7 +39,7 @@ PAGES = {
     "figures": ("Figures", "plots explorer"),
     "book": (
         "Behind the book",
-        "papers profiles readings report",
+        "papers profiles readings report reproduction",
     ),
 }
 

@@ -1,0 +1,122 @@
+# %% [markdown]
+# # What ran where
+#
+# *When, on which machine and with which versions were the numbers of this book
+# computed?*
+#
+# The recorded runs come with the book, one file a chapter, and stand beside the papers'
+# numbers. This build executed the chapters whose pages you read. Both say here where
+# they come from; a chapter that has no row wrote no numbers.
+
+# %% tags=["parameters", "hide-input"]
+profile: str = "quick"  # of this build: quick, full or paper
+seed: int = 0  # nothing is drawn here
+device: str = "cpu"  # nothing is trained here
+data_dir: str = None  # no images are read here
+out_dir: str = "../_build/out"  # where this build's results are
+
+# %% tags=["hide-input"]
+from nwslib.report import check_parameters
+
+check_parameters(globals(), "profile seed device data_dir out_dir")
+
+# %% tags=["reads-results", "hide-input"]
+from pathlib import Path
+
+from IPython.display import Markdown
+
+from nwslib import report
+from nwslib.profiles import PROFILES
+
+SHOWN = "profile seconds date commit seed device machine".split()
+runs = {
+    "recorded": report.provenance_table(report.all_results("results")),
+    "this build": report.provenance_table(
+        report.all_results(Path(out_dir) / "results", [profile])
+    ),
+}
+
+
+def told(name: str) -> str:
+    """A sentence about one of the two."""
+    table = runs[name]
+    if table.empty:
+        return f"*{name}*: no chapter has written numbers yet."
+    minutes = table["seconds"].sum() / 60
+    days = sorted(set(table["date"]))
+    return (
+        f"*{name}*: {len(table)} chapters, {minutes:.1f} minutes, "
+        f"profile {', '.join(table['profile'].unique())}, "
+        f"{' to '.join(days[:: max(len(days) - 1, 1)])}, "
+        f"commit {', '.join(table['commit'].unique())}, "
+        f"{', '.join(table['machine'].unique())}."
+    )
+
+
+Markdown("\n".join(f"- {told(name)}" for name in runs))
+
+
+# %% tags=["hide-input"]
+def link(chapter: str) -> str:
+    """A chapter's name, linked where the book has the chapter."""
+    there = Path(f"{chapter}.ipynb").is_file()
+    return f"{{doc}}`{chapter} <{chapter}>`" if there else chapter
+
+
+def show(table, columns: list[str]) -> Markdown:
+    """Some columns of a table of runs."""
+    mine = table.rename(index=link).reindex(columns=columns)
+    return Markdown(report.markdown(mine.rename_axis("chapter")))
+
+
+# %% [markdown]
+# A chapter's seconds are those of its notebook, with the training of what it did not
+# find on disk. A commit marked *dirty* had files that differed from it.
+#
+# ## Recorded runs
+
+# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+show(runs["recorded"], SHOWN)
+
+# %% [markdown]
+# ## This build
+
+# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+show(runs["this build"], SHOWN)
+
+# %% [markdown]
+# ## Versions
+#
+# Of Python and of the packages that numbers may depend on: recorded, then this build.
+
+# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+versions = ["python", *list(runs["recorded"])[len(SHOWN) + 1 :]]
+show(runs["recorded"], versions)
+
+# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+show(runs["this build"], versions)
+
+# %% [markdown]
+# ## Sizes
+#
+# What the profiles stand for.
+
+# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+import pandas as pd
+
+sizes = pd.DataFrame(
+    {
+        name: {
+            "images, chapters 01 to 07": each.data,
+            "nets in a zoo": each.n_models,
+            "epochs": each.epochs,
+            "nets with recipes of their own": each.n_varied_models,
+            "nets in chapter 06": each.n_shift_models,
+            "sampled nets, fixed": each.n_fixed_runs,
+            "sampled nets, main": each.n_main_runs,
+            "epochs at most": each.max_epochs,
+        }
+        for name, each in PROFILES.items()
+    }
+)
+Markdown(report.markdown(sizes.rename_axis("profile")))
