@@ -7,19 +7,19 @@
 # recorded runs, which come with the book, and those of this build. No number of ours
 # is typed in. The verdict is on the recorded run, the larger one.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-input"]
 profile: str = "quick"  # of this build: quick, full or paper
 seed: int = 0  # nothing is drawn here
 device: str = "cpu"  # nothing is trained here
 data_dir: str = None  # no images are read here
 out_dir: str = "../_build/out"  # where this build's results are
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from nwslib.report import check_parameters
 
 check_parameters(globals(), "profile seed device data_dir out_dir")
 
-# %% tags=["reads-results", "hide-input"]
+# %% tags=["reads-results", "remove-input"]
 from pathlib import Path
 
 from IPython.display import Markdown
@@ -31,7 +31,7 @@ build = report.all_results(Path(out_dir) / "results", [profile])
 rows = reproduction.judged(reproduction.SECTIONS, recorded, build)
 Markdown(f"**{reproduction.sentence(rows)}**")
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 COLOURS = {
     "agrees": "success",
     "differs": "danger",
@@ -42,11 +42,12 @@ COLOURS = {
 
 def badge(verdict: str) -> str:
     """A verdict in its colour."""
-    return f"{{bdg-{COLOURS.get(verdict, 'secondary')}}}`{verdict}`"
+    return f"{{bdg-{COLOURS.get(verdict, 'light')}}}`{verdict}`"
 
 
 counts = reproduction.counts(rows).rename_axis("paper")
-Markdown(report.markdown(counts.rename(columns=badge)))
+heads = {verdict: badge(verdict) for verdict in reproduction.VERDICTS}
+Markdown(report.markdown(counts.rename(columns=heads)))
 
 # %% [markdown]
 # - *agrees*, *differs*: a printed number is met within the tolerance that its chapter
@@ -60,7 +61,7 @@ Markdown(report.markdown(counts.rename(columns=badge)))
 # {doc}`93_what_ran_where` lists the sizes.
 
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 def link(chapter: str) -> str:
     """A chapter's number, linked where the book has the chapter."""
     there = Path(f"{chapter}.ipynb").is_file()
@@ -83,7 +84,7 @@ def show(section: str) -> Markdown:
 #
 # ### Nets, zoos, pictures
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Nets, zoos, pictures")
 
 # %% [markdown]
@@ -93,19 +94,19 @@ show("Nets, zoos, pictures")
 # leave ties as they lie in the file, which comes nearest to print and gives part of
 # the answer away; *fair ties* counts every order of them as equally likely.
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Table 2, the convolutional zoo")
 
 # %% [markdown]
 # ### Table 3, the fully connected zoo
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Table 3, the fully connected zoo")
 
 # %% [markdown]
 # ### Telling nets and epochs apart
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Telling nets and epochs apart")
 
 # %% [markdown]
@@ -116,7 +117,7 @@ show("Telling nets and epochs apart")
 #
 # ### Hypotheses
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Hypotheses")
 
 # %% [markdown]
@@ -128,35 +129,36 @@ show("Hypotheses")
 #
 # ### The sampled nets
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("The sampled nets")
 
 # %% [markdown]
 # ### What makes training succeed
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("What makes training succeed")
 
 # %% [markdown]
 # ### The map
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("The map")
 
 # %% [markdown]
 # ### Statistics of weights
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Statistics of weights")
 
 # %% [markdown]
 # ### Deep meta-classifiers
 
-# % tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show("Deep meta-classifiers")
 
 # %% [markdown]
 # ## In this chapter
 #
 # - The papers, row by row, beside a recorded run and this build.
-# - To add a row: one line in `nwslib/reproduction/`.
+# - What looked it up: `book/92_reproduction.py` and, a line a row,
+#   `nwslib/reproduction/`.

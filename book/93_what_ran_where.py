@@ -8,19 +8,19 @@
 # numbers. This build executed the chapters whose pages you read. Both say here where
 # they come from; a chapter that has no row wrote no numbers.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-input"]
 profile: str = "quick"  # of this build: quick, full or paper
 seed: int = 0  # nothing is drawn here
 device: str = "cpu"  # nothing is trained here
 data_dir: str = None  # no images are read here
 out_dir: str = "../_build/out"  # where this build's results are
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from nwslib.report import check_parameters
 
 check_parameters(globals(), "profile seed device data_dir out_dir")
 
-# %% tags=["reads-results", "hide-input"]
+# %% tags=["reads-results", "remove-input"]
 from pathlib import Path
 
 from IPython.display import Markdown
@@ -56,7 +56,7 @@ def told(name: str) -> str:
 Markdown("\n".join(f"- {told(name)}" for name in runs))
 
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 def link(chapter: str) -> str:
     """A chapter's name, linked where the book has the chapter."""
     there = Path(f"{chapter}.ipynb").is_file()
@@ -75,13 +75,13 @@ def show(table, columns: list[str]) -> Markdown:
 #
 # ## Recorded runs
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show(runs["recorded"], SHOWN)
 
 # %% [markdown]
 # ## This build
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show(runs["this build"], SHOWN)
 
 # %% [markdown]
@@ -89,11 +89,11 @@ show(runs["this build"], SHOWN)
 #
 # Of Python and of the packages that numbers may depend on: recorded, then this build.
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 versions = ["python", *list(runs["recorded"])[len(SHOWN) + 1 :]]
 show(runs["recorded"], versions)
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 show(runs["this build"], versions)
 
 # %% [markdown]
@@ -101,7 +101,7 @@ show(runs["this build"], versions)
 #
 # What the profiles stand for.
 
-# %% tags=["hide-input"] mystnb={"markdown_format": "myst"}
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 import pandas as pd
 
 sizes = pd.DataFrame(

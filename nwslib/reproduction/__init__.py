@@ -15,5 +15,5 @@ from nwslib.reproduction.table import counts, judged, sentence
 SECTIONS: tuple[Section, ...] = (*version_control.SECTIONS, *classifying.SECTIONS)
 
 __all__ = [
-    "VERDICTS", "Found", "Row", "Section", "counts", "judged", "sentence",
+    "SECTIONS", "VERDICTS", "Found", "Row", "Section", "counts", "judged", "sentence",
 ]  # fmt: skip

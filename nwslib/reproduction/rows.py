@@ -30,7 +30,7 @@ class Found:
     text : str
         Our value, or what it says of the paper's statement.
     verdict : str
-        One of :data:`VERDICTS`.
+        One of :data:`.VERDICTS`.
     """
 
     text: str
