@@ -192,11 +192,16 @@ def _records(numbers: Mapping[str, Any]) -> list[Mapping[str, str]]:
         {
             "claim": words,
             "paper": "Hypothesis",
-            "ours": "{:+.2f} [{:+.2f}, {:+.2f}]".format(*of["ours"]),
+            "ours": _estimate(*of["ours"]),
             "agrees": of["holds"],
         }
         for words, of in found.items()
     ]
+
+
+def _estimate(value: float, low: float, high: float) -> str:
+    """An estimate and its interval, with proper minus signs."""
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "\N{MINUS SIGN}")
 
 
 def _is_nan(value: Any) -> bool:

@@ -207,7 +207,7 @@ _MONITORING = (
         statement(
             f"Hypothesis, {what}", _SHIFT, f"{words} tells of {what}",
             (_lowest(signal, changes),), lambda area: area >= _TELLS,
-            "area under the ROC curve {:.2f} or more",
+            "lowest area under the ROC curve {:.2f}",
         )
         for words, signal in (
             ("step length", "step length"), ("curvature", "turning angle")
