@@ -25,9 +25,11 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from nwslib import report, reproduction
+from nwslib.profiles import get_profile
 
+this = get_profile(profile).name
 recorded = report.all_results("results")
-build = report.all_results(Path(out_dir) / "results", [profile])
+build = report.all_results(Path(out_dir) / "results", [this])
 rows = reproduction.judged(reproduction.SECTIONS, recorded, build)
 Markdown(f"**{reproduction.sentence(rows)}**")
 

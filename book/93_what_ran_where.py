@@ -26,13 +26,15 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from nwslib import report
-from nwslib.profiles import PROFILES
+from nwslib.profiles import PROFILES, get_profile
 
 SHOWN = "profile seconds date commit seed device machine".split()
 runs = {
     "recorded": report.provenance_table(report.all_results("results")),
     "this build": report.provenance_table(
-        report.all_results(Path(out_dir) / "results", [profile])
+        report.all_results(
+            Path(out_dir) / "results", [get_profile(profile).name]
+        )
     ),
 }
 
