@@ -35,7 +35,7 @@ lint: $(INSTALLED)  ## check style, format, and the notebooks against their sour
 	$(BIN)/ruff format --check .
 	$(BIN)/python book/pipeline.py check
 
-pair: $(INSTALLED)  ## write every chapter's notebook from its .py
+pair: $(INSTALLED)  ## write every chapter's notebook from its .py, and the reference's pages
 	$(BIN)/python book/pipeline.py pair
 
 # Parts I and II are recorded at the papers' scale, the sampling of part III at ours.

@@ -672,24 +672,16 @@ hypotheses = {
 }
 
 
-def lowest(found: dict, signal: str, names) -> float:
-    """Lowest area of a signal in this or a recorded run."""
-    rows = [
-        found[net]["auc"][name][signal] for net in found for name in names
-    ]
-    return min((row[0] for row in rows), default=np.nan)
-
-
 before = report.recorded("06_domain_shift").get("numbers", {})
 verdicts = pd.DataFrame(
     {
         words: {
-            "recorded": lowest(before, *of),
-            "this run": lowest(numbers, *of),
+            "recorded": detection.lowest_area(before, *of),
+            "this run": detection.lowest_area(numbers, *of),
         }
         for words, of in hypotheses.items()
     }
-).T
+).T.astype(float)
 judged = verdicts["recorded"].fillna(verdicts["this run"])
 verdicts["verdict"] = np.where(judged >= 0.9, "holds", "fails")
 verdicts.round(2)

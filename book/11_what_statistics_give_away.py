@@ -744,21 +744,22 @@ pd.DataFrame(seen["probabilities"]).T.round(3)
 
 
 # %%
-def accuracy(one: str, model: str) -> float:
+def accuracy(found: dict, one: str, model: str) -> float:
     """Mean over rounds."""
-    return float(np.mean(seen["accuracy"][one][model]["accuracies"]))
+    return float(np.mean(found["accuracy"][one][model]["accuracies"]))
 
 
-def skill(one: str) -> float:
+def skill(found: dict, one: str) -> float:
     """Of the best model: 0 is chance, 1 is always right."""
-    chance = next(iter(seen["accuracy"][one].values()))["chance"]
-    best = max(accuracy(one, model) for model in seen["accuracy"][one])
+    models = found["accuracy"][one]
+    chance = next(iter(models.values()))["chance"]
+    best = max(accuracy(found, one, model) for model in models)
     return (best - chance) / (1 - chance)
 
 
-def pointed_out(features: str) -> tuple[str, str]:
+def pointed_out(told: dict, features: str) -> tuple[str, str]:
     """Importance of a group, and what that says of a claim."""
-    (found,) = [f for f in seen["suspects"] if f["features"] == features]
+    (found,) = [f for f in told["suspects"] if f["features"] == features]
     ratio = found["importance"]
     words = f"{ratio:.2f} of the average; alone {found['only']:.2f}"
     if ratio >= 1.5:
@@ -766,50 +767,45 @@ def pointed_out(features: str) -> tuple[str, str]:
     return words, "contradicts" if ratio < 1.1 else "undecided"
 
 
-def claims() -> pd.DataFrame:
-    """One row a claim."""
-    told = {one: skill(one) for one in seen["accuracy"]}
+def claims(found: dict) -> pd.DataFrame:
+    """One row a claim, out of a run's numbers."""
+    told = {one: skill(found, one) for one in found["accuracy"]}
     hidden = told.pop("batch_size")
-    gain = {
-        one: accuracy(one, "linear SVM, 480")
-        - accuracy(one, "linear SVM, 16")
-        for one in seen["accuracy"]
-    }
-    of_init = gain.pop("init")
-    kernel = np.mean(
-        [
-            accuracy(one, "linear SVM, 480") - accuracy(one, "RBF SVM, 480")
-            for one in seen["accuracy"]
-        ]
+    whole, linear, rbf = (
+        {one: accuracy(found, one, model) for one in found["accuracy"]}
+        for model in ("linear SVM, 16", "linear SVM, 480", "RBF SVM, 480")
     )
+    gain = {one: linear[one] - whole[one] for one in linear}
+    of_init = gain.pop("init")
+    kernel = np.mean([linear[one] - rbf[one] for one in linear])
     above = [
         one
-        for one, of_one in seen["accuracy"].items()
+        for one, of_one in found["accuracy"].items()
         if of_one["logistic regression, 480"]["p above chance"] < 0.05
     ]
-    widest = max(seen["spread"], key=seen["spread"].get)
+    widest = max(found["spread"], key=found["spread"].get)
     rows = [
         (
             "all but the batch size can be told",
-            "5.2, Fig. 2",
+            "5.2; Fig. 2",
             f"skill {min(told.values()):.2f} or more, {hidden:.2f}",
             "agrees" if hidden < min(told.values()) else "contradicts",
         ),
         (
             "layer-wise statistics tell more than those of the whole net",
-            "5.2, Fig. 2",
+            "5.2; Fig. 2",
             f"+{100 * min(gain.values()):.0f} points or more, but for init",
             "agrees" if min(gain.values()) > 0 else "contradicts",
         ),
         (
             "initialisation is better described globally",
-            "5.2, Fig. 2",
+            "5.2; Fig. 2",
             f"480 numbers gain {100 * of_init:+.0f} points",
             "agrees" if of_init < 0 else "contradicts",
         ),
         (
             "linear machines do well",
-            "5.2, Fig. 2",
+            "5.2; Fig. 2",
             f"{100 * kernel:+.1f} points to radial basis functions",
             "agrees" if kernel > -0.02 else "contradicts",
         ),
@@ -821,38 +817,33 @@ def claims() -> pd.DataFrame:
         ),
         (
             "data set: gradient percentiles of the first filters",
-            "5.2, Fig. 3",
-            *pointed_out("conv1 weights, gradient"),
+            "5.2; Fig. 3, 16",
+            *pointed_out(found, "conv1 weights, gradient"),
         ),
         (
             "optimizer: biases of convolutions",
-            "5.2, Fig. 3",
-            *pointed_out("biases of convolutions"),
+            "5.2; Fig. 3, 16",
+            *pointed_out(found, "biases of convolutions"),
         ),
         (
             "activation: running means of FC layers",
-            "5.2, Fig. 3",
-            *pointed_out("running means of FC layers"),
+            "5.2; Fig. 3, 16",
+            *pointed_out(found, "running means of FC layers"),
         ),
         (
             "initialisation: nothing stands out",
-            "E.2, Fig. 16",
-            f"{seen['spread']['init']:.0%} of the features count",
+            "5.2; Fig. 3, 16",
+            f"{found['spread']['init']:.0%} of the features count",
             "agrees" if widest == "init" else "contradicts",
         ),
     ]
     return pd.DataFrame(rows, columns=["claim", "paper", "ours", "agrees"])
 
 
-# A quick build has too few models of its own: it shows the recorded run's.
-own_run = sizes.name != "quick"
-verdicts = claims() if recorded or own_run else None
-numbers["claims"] = verdicts.to_dict("records") if own_run else []
-(
-    verdicts.set_index("claim")
-    if verdicts is not None
-    else "claims need the full run"
-)
+if sizes.name != "quick":
+    numbers["claims"] = claims(numbers).to_dict("records")
+complete = recorded or sizes.name != "quick"
+claims(seen).set_index("claim") if complete else "claims need the full run"
 
 # %% [markdown]
 # "Better described globally" rests on few nets: the difference is well within

@@ -339,9 +339,9 @@ def skill(each: dict) -> float:
     return (each["mean"] - each["chance"]) / (1 - each["chance"])
 
 
-def claims() -> pd.DataFrame:
-    """One row a claim."""
-    found, parts = seen["accuracy"], seen["parts"]
+def claims(told: dict) -> pd.DataFrame:
+    """One row a claim, out of a run's numbers."""
+    found, parts = told["accuracy"], told["parts"]
     linear, rbf = (
         {one: skill(of_one[model]) for one, of_one in found.items()}
         for model in MACHINES
@@ -355,50 +355,50 @@ def claims() -> pd.DataFrame:
     percentiles = [k for k, each in enumerate(names) if ".p" in f".{each}"]
     shares = [
         sum(each[k] for k in percentiles) / len(percentiles)
-        for of_one in seen["importance"].values()
+        for of_one in told["importance"].values()
         for each in of_one
     ]
     ratio = sum(shares) / len(shares)
     rows = [
         (
             "linear machines do poorly, but for initialisation",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"mean skill {poor:.2f}",
             poor < 0.2,
         ),
         (
             "radial basis functions improve on them",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"mean skill {gain:+.2f}",
             gain > 0,
         ),
         (
             "better than guessing for most",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"p < 5 % for {above} of {len(found)}",
             above > len(found) / 2,
         ),
         (
             "best for the initialisation",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"{best}, skill {rbf[best]:.2f}",
             best == "init",
         ),
         (
             "data set shows more in convolutions",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"{data['conv']:.2f}, FC {data['fc']:.2f}",
             data["conv"] > data["fc"],
         ),
         (
             "filter size shows in FC layers, too",
-            "5.3, Fig. 4",
+            "5.3; Fig. 4",
             f"{size['fc']:.2f}, chance {size['chance']:.2f}",
             size["fc"] > size["chance"] + 0.05,
         ),
         (
             "percentiles tell most",
-            "E.2, Fig. 17",
+            "E.2; Fig. 17",
             f"importance {ratio:.2f} of the average",
             ratio > 1,
         ),
@@ -408,15 +408,10 @@ def claims() -> pd.DataFrame:
     return table.assign(agrees=table["agrees"].map(words))
 
 
-# A quick build has too few models of its own: it shows the recorded run's.
-own_run = sizes.name != "quick"
-verdicts = claims() if recorded or own_run else None
-numbers["claims"] = verdicts.to_dict("records") if own_run else []
-(
-    verdicts.set_index("claim")
-    if verdicts is not None
-    else "claims need the full run"
-)
+if sizes.name != "quick":
+    numbers["claims"] = claims(numbers).to_dict("records")
+complete = recorded or sizes.name != "quick"
+claims(seen).set_index("claim") if complete else "claims need the full run"
 
 # %% [markdown]
 # These are signs, not tests: with so few nets the smaller differences may turn.

@@ -4,9 +4,11 @@ A chapter is one Python file in percent format, ``book/NN_name.py``. Four steps
 turn the chapters into a book; ``make book`` runs them all:
 
 pair
-    writes ``NN_name.ipynb``, the same chapter as a notebook without outputs;
+    writes ``NN_name.ipynb``, the same chapter as a notebook without outputs, and
+    the pages of the reference from the list of modules;
 check
-    compares every notebook with its source, and the chapters with ``_toc.yml``;
+    compares every notebook with its source, the chapters with ``_toc.yml``, and
+    the reference with the library;
 execute
     runs each chapter with papermill, or takes its outputs from the cache, and
     lays the book out with its outputs in ``_build/executed/``;
@@ -16,6 +18,9 @@ build
 The cache is keyed by all that an output depends on: a chapter's code and
 parameters, the source of nwslib, the recorded results, the package versions.
 Prose is not among them: a reworded chapter keeps its outputs.
+
+A chapter with a cell tagged ``reads-results`` reports on the others: it runs
+after them, and depends on what they wrote to ``_build/out/results`` as well.
 """
 
 from __future__ import annotations
@@ -43,10 +48,14 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+import reference
 from nwslib.profiles import PROFILES
 
 #: Every chapter's own default; any other profile is injected by papermill.
 DEFAULT_PROFILE = "quick"
+
+#: Tag of a cell that reads the numbers of this build's other chapters.
+READS_RESULTS = "reads-results"
 
 #: Kernel and pipeline talk over local TCP, which other users can reach.
 KERNEL_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -88,6 +97,11 @@ class Book:
     def sources(self) -> list[Path]:
         """Sources of the chapters that exist, by name."""
         return sorted(self.source.glob("[0-9][0-9]_*.py"))
+
+    @property
+    def results(self) -> Path:
+        """Where chapters write their numbers, unless told otherwise."""
+        return self.output / "out" / "results"
 
     def chapters(self) -> list[Path]:
         """Sources of the chapters in the order of the table of contents."""
@@ -142,19 +156,20 @@ def notebook_text(chapter: Path) -> str:
 
 
 def pair(book: Book) -> None:
-    """Write every chapter's notebook; leave those that are right alone."""
-    for chapter in book.sources:
-        notebook, text = (
-            chapter.with_suffix(".ipynb"),
-            notebook_text(chapter),
-        )
-        if not notebook.is_file() or notebook.read_text("utf-8") != text:
-            notebook.write_text(text, "utf-8")
-            print(f"wrote {notebook.relative_to(book.root)}")
+    """Write every notebook and page of the reference; leave right ones alone."""
+    notebooks = {
+        chapter.with_suffix(".ipynb"): notebook_text(chapter)
+        for chapter in book.sources
+    }
+    for path, text in (notebooks | reference.pages(book.root)).items():
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+            print(f"wrote {path.relative_to(book.root)}")
 
 
 def check(book: Book) -> None:
-    """Check that sources, notebooks and table of contents agree.
+    """Check that sources, notebooks, contents and reference agree.
 
     Raises
     ------
@@ -178,6 +193,12 @@ def check(book: Book) -> None:
                 f"{notebook.relative_to(book.root)} has no source: remove it, "
                 "or turn it into one with 'jupytext --to py:percent'."
             )
+    for page, text in reference.pages(book.root).items():
+        if not page.is_file() or page.read_text("utf-8") != text:
+            raise ValueError(
+                f"{page.relative_to(book.root)} is not what the list of modules "
+                "gives: run 'make pair'."
+            )
 
 
 # --- execute --------------------------------------------------------------
@@ -195,23 +216,32 @@ def execute(book: Book, profile: str) -> None:
     """
     check(book)
     chapters = book.chapters()
-    prepared = [parameterised(path, profile) for path in chapters]
+    prepared = {path: parameterised(path, profile) for path in chapters}
+    # Those that report on the others come last, in their own order.
+    chapters.sort(key=lambda path: _reads_results(prepared[path]))
     surroundings = _surroundings(book)
     executed = book.output / "executed"
     shutil.rmtree(executed, ignore_errors=True)
     _copy_pages(book, executed)
-    for number, (path, notebook) in enumerate(
-        zip(chapters, prepared, strict=True), start=1
-    ):
+    for number, path in enumerate(chapters, start=1):
         label = f"[{number}/{len(chapters)}] {path.stem} ({profile})"
-        key = _key(notebook, surroundings)
+        notebook = prepared[path]
+        results = book.results / f"{path.stem}-{profile}.json"
+        read = (
+            _digest(book.results, f"*-{profile}.json")
+            if _reads_results(notebook)
+            else ""
+        )
+        key = _key(notebook, surroundings + read)
         cached = book.output / "cache" / f"{path.stem}-{key}.ipynb"
         if cached.is_file():
             print(f"{label}: unchanged, outputs from the cache", flush=True)
+            _copy_if_there(cached.with_suffix(".json"), results)
         else:
             print(f"{label}: executing ...", flush=True)
             start = time.perf_counter()
             run(notebook, path, cached)
+            _copy_if_there(results, cached.with_suffix(".json"))
             seconds = time.perf_counter() - start
             print(f"{label}: done in {seconds:.1f} s", flush=True)
         page = _with_outputs(notebook, nbformat.read(cached, as_version=4))
@@ -293,14 +323,42 @@ def _surroundings(book: Book) -> str:
     digest = hashlib.sha256(platform.python_version().encode())
     versions = {f"{d.name}=={d.version}" for d in metadata.distributions()}
     digest.update("\n".join(sorted(versions)).encode())
-    shared = [
-        *(book.root / "nwslib").rglob("*.py"),
-        *(book.source / "results").rglob("*.json"),
-    ]
-    for path in sorted(shared):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(book.root)} {content}\n".encode())
+    for folder in (book.root / "nwslib", book.source / "results"):
+        digest.update(_digest(folder).encode())
     return digest.hexdigest()
+
+
+def _digest(folder: Path, pattern: str = "*") -> str:
+    """Digest of a folder's files, but for what Python and editors leave there."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        name = path.relative_to(folder)
+        left = any(
+            p.startswith(".") or p == "__pycache__" for p in name.parts
+        )
+        if path.is_file() and not left:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{name.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _reads_results(notebook: NotebookNode) -> bool:
+    """Whether a chapter reports on what the others wrote."""
+    return any(
+        READS_RESULTS in cell.metadata.get("tags", [])
+        for cell in code_cells(notebook)
+    )
+
+
+def _copy_if_there(source: Path, target: Path) -> None:
+    """Keep a chapter's numbers beside its outputs, or put them back.
+
+    Else a chapter whose outputs come from the cache could stand beside numbers
+    that another version of it wrote.
+    """
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
 
 
 def _with_outputs(

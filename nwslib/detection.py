@@ -7,7 +7,7 @@ net is judged by what was learned from itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,6 +161,34 @@ def run_auc(changed: NDArray, unchanged: NDArray) -> Estimate:
         return ((times @ wins * times).sum(1) / models**2).reshape(nets.shape[:-1])
 
     return over_nets(area, models)
+
+
+def lowest_area(
+    numbers: Mapping[str, Mapping], signal: str, changes: Iterable[str]
+) -> float | None:
+    """Lowest area under the ROC curve of a signal, over nets and changes.
+
+    Parameters
+    ----------
+    numbers : mapping
+        As in chapter 06's results file: kind of net -> ``"auc"`` -> change -> signal ->
+        area and its interval, [3].
+    signal : str
+    changes : iterable of str
+
+    Returns
+    -------
+    float or None
+        None if no kind of net has one of the changes.
+    """
+    changes = list(changes)
+    areas = [
+        rows["auc"][change][signal][0]
+        for rows in numbers.values()
+        for change in changes
+        if change in rows["auc"]
+    ]
+    return min(areas, default=None)
 
 
 def limits(unchanged: NDArray, fold: NDArray, rate: float = 0.05) -> NDArray:

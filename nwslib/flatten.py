@@ -184,7 +184,7 @@ class Layout:
 
         Returns
         -------
-        dict of str to Tensor, shapes [..., *shape]
+        dict of str to Tensor, shapes ``[..., *shape]``
             Views into ``vector`` where an entry has its type, else copies.
 
         Raises

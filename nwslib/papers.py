@@ -104,6 +104,18 @@ NWS_TRAININGS = {
     "fashion": 2672,
 }
 
+#: Weights of the fixed net, of them in convolutions (supplement B); of the smallest
+#: and the largest net, "~20K" and "~390K" (supplement A.1).
+NWS_WEIGHTS = {
+    "fixed": 92_868,
+    "convolutions": 16_880,
+    "smallest": 20_000,
+    "largest": 390_000,
+}
+
+#: Weights of the deep meta-classifiers (Table 3, supplement F.1).
+DMC_WEIGHTS = {"global": 10_948_997, "local": 10_407_685}
+
 #: Trainings before and after the thresholds, training and test set together
 #: (Table 2, supplement C).
 NWS_SETS = {"main": (13_000, 8_035 + 2_448), "fixed": (3_000, 1_758 + 880)}

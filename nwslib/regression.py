@@ -88,7 +88,7 @@ def regress(
     ----------
     runs : DataFrame
         A row a run: ``dataset``, ``lr``, ``test_accuracy`` (0..1) and the columns of
-        :data:`CATEGORIES`.
+        :data:`.CATEGORIES`.
     dataset : str
     threshold : float, optional
         Least test accuracy; the paper's for its five data sets (supplement C).

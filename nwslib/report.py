@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -131,6 +131,71 @@ def recorded(
     """
     path = Path(folder) / f"{chapter}-{profile}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def all_results(
+    folder: str | Path, profiles: Iterable[str] = ("paper", "full")
+) -> dict[str, dict]:
+    """Read the results files of all chapters.
+
+    Parameters
+    ----------
+    folder : path
+        ``book/results``, or a run's ``out_dir/results``.
+    profiles : iterable of str
+        The first of them that a chapter has counts.
+
+    Returns
+    -------
+    dict
+        Chapter, in order of name, to its file's ``numbers`` and ``provenance``.
+    """
+    found: dict[str, dict] = {}
+    for profile in profiles:
+        for path in Path(folder).glob(f"[0-9][0-9]_*-{profile}.json"):
+            chapter = path.stem.removesuffix(f"-{profile}")
+            if chapter not in found:
+                found[chapter] = json.loads(path.read_text("utf-8"))
+    return dict(sorted(found.items()))
+
+
+def provenance_table(results: Mapping[str, Mapping]) -> DataFrame:
+    """Lay out where chapters' numbers come from, a row a chapter.
+
+    Parameters
+    ----------
+    results : mapping
+        As from :func:`all_results`.
+
+    Returns
+    -------
+    DataFrame
+        ``profile``, ``seconds``, ``date``, ``commit``, ``seed``, ``device``,
+        ``machine``, ``python``, and a column for each package's version.
+    """
+    import pandas as pd
+
+    plain = ("seed", "device", "machine", "python")
+    rows = {}
+    for chapter, content in results.items():
+        source = content["provenance"]
+        rows[chapter] = {
+            "profile": source["profile"]["name"],
+            "seconds": source["seconds"],
+            "date": source["date"],
+            "commit": source["commit"] or "no checkout",
+            **{name: source[name] for name in plain},
+            **source["packages"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def markdown(table: DataFrame) -> str:
+    """Write a table in markdown, index first; its cells may hold markdown."""
+    rows = [[table.index.name or "", *table.columns], ["---"] * (table.shape[1] + 1)]
+    rows += [[index, *cells] for index, *cells in table.itertuples()]
+    lines = (" | ".join(str(cell).replace("|", r"\|") for cell in row) for row in rows)
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def write_table(out_dir: str | Path, name: str, table: DataFrame, profile: str) -> Path:

@@ -47,7 +47,7 @@ class Trained:
         Keys ``train`` and ``test``. Column e of ``test`` is measured after epoch
         e on all test images. Column e of ``train`` is the mean over epoch e's
         batches as they came, each before its own step; column 0 is NaN.
-        Accuracy is a share in [0, 1]; loss is :class:`Loss`'s per-sample value.
+        Accuracy is a share in [0, 1]; loss is :class:`.Loss`'s per-sample value.
     diverged : ndarray of bool, shape [models]
         Whether any kept or final weight is not finite.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +16,20 @@ import pytest
 import yaml
 
 import pipeline
+import reference
 from pipeline import Book
 
 ROOT = Path(__file__).parent.parent
 BOOK = Book(ROOT)
 PAGES = sorted((ROOT / "_build" / "html").rglob("*.html"))
 EXECUTED = sorted((ROOT / "_build" / "executed" / "book").glob("*.ipynb"))
+
+#: Packages of the extras bench, dask and test, and such as callbacks are for.
+OPTIONAL = {"jax", "fastcluster", "dask", "distributed", "lightning", "transformers"}
+#: Public modules of nwslib, as the reference names them.
+MODULES = re.findall(
+    r"automodule:: (\S+)", "".join(map(str, reference.pages(ROOT).values()))
+)
 
 needs_pages = pytest.mark.skipif(not PAGES, reason="run 'make book' first")
 needs_executed = pytest.mark.skipif(not EXECUTED, reason="run 'make book' first")
@@ -157,8 +166,9 @@ TWO = ONE.replace("One", "Two") + "\n# %%\n1 / 0\n"
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
     """A book of two chapters; the second one fails when it runs."""
+    monkeypatch.setattr(reference, "PAGES", {"all": ("All", "lib")})
     (tmp_path / "book" / "results").mkdir(parents=True)
     (tmp_path / "nwslib").mkdir()
     (tmp_path / "nwslib" / "lib.py").write_text("x = 1\n")
@@ -204,6 +214,18 @@ def test_an_edit_changes_the_edited_cell_only(book: Book) -> None:
             lambda b: (b.root / "_toc.yml").write_text("root: book/01_one"),
             "02_two.py is not in _toc.yml",
         ),
+        (
+            lambda b: (b.source / "reference" / "all.md").write_text("# None"),
+            "all.md is not what the list of modules gives",
+        ),
+        (
+            lambda b: (b.root / "nwslib" / "new.py").write_text(""),
+            "nwslib.new must exist and stand on one page",
+        ),
+        (
+            lambda b: (b.root / "nwslib" / "lib.py").unlink(),
+            "nwslib.lib must exist and stand on one page",
+        ),
     ],
 )
 def test_check_names_what_differs(book: Book, spoil, message: str) -> None:
@@ -211,6 +233,47 @@ def test_check_names_what_differs(book: Book, spoil, message: str) -> None:
     spoil(book)
     with pytest.raises(ValueError, match=message):
         pipeline.check(book)
+
+
+def test_the_reference_names_every_module_once(book: Book) -> None:
+    package = book.root / "nwslib" / "lib"
+    (book.root / "nwslib" / "lib.py").unlink()
+    package.mkdir()
+    (package / "__init__.py").write_text("__all__ = ['Thing', 'action']\n")
+    (package / "_hidden.py").write_text("")
+    (package / "things.py").write_text("class Thing: ...\ndef other(): ...\n")
+    (package / "action.py").write_text("def action(): ...\n")
+    pipeline.pair(book)
+    pipeline.check(book)
+    page = (book.source / "reference" / "all.md").read_text()
+    named = re.findall(r"automodule:: (\S+)", page)
+    assert named == ["nwslib.lib", "nwslib.lib.action", "nwslib.lib.things"]
+    assert page.count(":exclude-members: Thing\n") == 1  # stands with the package
+    assert page.count(":no-index:") == 1  # as the function of the same name
+    (package / "late.py").write_text("")
+    with pytest.raises(ValueError, match="run 'make pair'"):
+        pipeline.check(book)
+
+
+@needs_pages
+def test_the_reference_documents_what_the_library_exports() -> None:
+    pages = [path.read_text("utf-8") for path in PAGES if "reference" in path.parts]
+    for name in ("nwslib.zoo.Zoo.weights", "nwslib.nws.sample", "nwslib.train.Trained"):
+        assert sum(f'id="{name}"' in page for page in pages) == 1, name
+    assert not any(str(ROOT) in page for page in pages)  # values of a machine
+
+
+def test_the_library_imports_without_optional_packages() -> None:
+    code = f"""
+import importlib, socket, sys
+for name in {sorted(OPTIONAL)}:
+    sys.modules[name] = None  # its import fails
+def refuse(*_): raise OSError("no network")
+socket.socket.connect = refuse
+for name in {sorted(MODULES)}:
+    importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.fixture
@@ -235,6 +298,13 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def leave_behind(folder: Path) -> None:
+    """Files that Python and editors write beside a source."""
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "lib.pyc").write_bytes(b"1")
+    (folder / ".lib.py.swp").write_bytes(b"1")
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -246,12 +316,24 @@ def edit(path: Path, old: str, new: str) -> None:
             ["01_one", "02_two"],
         ),
         (
+            lambda b: (b.root / "nwslib" / "learned.skops").write_bytes(b"1"),
+            ["01_one", "02_two"],
+        ),
+        (
             lambda b: edit(b.source / "results" / "a.json", "{}", "[]"),
             ["01_one", "02_two"],
         ),
+        (
+            lambda b: (b.source / "results" / "a.parquet").write_bytes(b"1"),
+            ["01_one", "02_two"],
+        ),
+        (lambda b: leave_behind(b.root / "nwslib"), []),
     ],
-    ids=["nothing", "prose", "code", "library", "results"],
-)
+    ids=[
+        "nothing", "prose", "code", "library", "learned model", "results", "table",
+        "compiled",
+    ],
+)  # fmt: skip
 def test_only_what_changed_is_executed(book: Book, ran, change, expected) -> None:
     pipeline.execute(book, "quick")
     assert ran == ["01_one", "02_two"]
@@ -278,6 +360,72 @@ def test_profiles_are_cached_side_by_side(book: Book, ran) -> None:
     for profile in ("quick", "full", "quick", "full"):
         pipeline.execute(book, profile)
     assert ran == ["01_one", "02_two"] * 2
+
+
+REPORT = """\
+# %% tags=["parameters"]
+profile: str = "quick"  # sizes
+
+# %% tags=["reads-results"]
+from pathlib import Path
+print([path.stem for path in sorted(Path("../_build/out/results").glob("*"))])
+"""
+
+WRITES = (
+    ONE
+    + """
+# %%
+from pathlib import Path
+folder = Path("../_build/out/results")
+folder.mkdir(parents=True, exist_ok=True)
+_ = (folder / f"02_two-{profile}.json").write_text("two")
+"""
+)
+
+
+@pytest.fixture
+def report(book: Book) -> Path:
+    """A report on the others, which stands before them; the second one writes."""
+    path = book.source / "00_report.py"
+    path.write_text(REPORT)
+    (book.source / "02_two.py").write_text(WRITES)
+    edit(book.root / "_toc.yml", "chapters:", "chapters:\n- file: book/00_report")
+    pipeline.pair(book)
+    return path
+
+
+def write_numbers(book: Book, name: str, text: str) -> None:
+    book.results.mkdir(parents=True, exist_ok=True)
+    (book.results / name).write_text(text)
+
+
+def test_a_report_runs_last_and_again_when_the_numbers_change(
+    book: Book, report: Path, ran
+) -> None:
+    pipeline.execute(book, "quick")
+    assert ran == ["01_one", "02_two", "00_report"]
+    pipeline.execute(book, "quick")
+    write_numbers(book, "01_one-full.json", "of another profile")
+    pipeline.execute(book, "quick")
+    assert len(ran) == 3
+    write_numbers(book, "01_one-quick.json", "1")
+    pipeline.execute(book, "quick")
+    write_numbers(book, "01_one-quick.json", "2")
+    pipeline.execute(book, "quick")
+    assert ran[3:] == ["00_report"] * 2
+
+
+def test_numbers_are_those_of_the_outputs(book: Book, report: Path, capsys) -> None:
+    pipeline.execute(book, "quick")
+    page = book.output / "executed" / "book" / "00_report.ipynb"
+    told = pipeline.code_cells(nbformat.read(page, as_version=4))[-1].outputs[0].text
+    assert told == "['02_two-quick']\n"
+    written = book.results / "02_two-quick.json"
+    for spoil in (written.unlink, lambda: written.write_text("of another version")):
+        spoil()
+        pipeline.execute(book, "quick")
+        assert written.read_text() == "two"
+    assert "00_report (quick): unchanged" in capsys.readouterr().out
 
 
 def test_a_chapter_without_a_profile_stops_before_any_runs(book: Book, ran) -> None:

@@ -64,6 +64,17 @@ def test_unpaired_runs_are_refused(rng):
         run_auc(rng.random((10, 3)), rng.random((9, 3)))
 
 
+def test_the_lowest_area_is_over_nets_and_changes():
+    def rows(**areas):
+        return {"auc": {k: {"step": [v, 0.0, 1.0]} for k, v in areas.items()}}
+
+    numbers = {"A1": rows(turned=0.9, noisy=0.7), "A2": rows(turned=0.8)}
+    assert detection.lowest_area(numbers, "step", ["turned"]) == 0.8
+    assert detection.lowest_area(numbers, "step", iter(["turned", "noisy"])) == 0.7
+    assert detection.lowest_area(numbers, "step", ["none"]) is None
+    assert detection.lowest_area({}, "step", ["turned"]) is None
+
+
 def test_folds_are_even_and_mixed():
     fold = detection.folds(52, 5, seed=1)
     assert sorted(np.bincount(fold)) == [10, 10, 10, 11, 11]

@@ -249,3 +249,36 @@ def test_provenance_has_every_size_as_plain_json(tmp_path):
     path = report.write_results(tmp_path, "08_x", {}, source)
     stored = json.loads(path.read_text("utf-8"))["provenance"]["profile"]
     assert stored["sources"][0]["name"] == "mnist"
+
+
+# --- all chapters' files ----------------------------------------------------
+
+
+def test_the_first_profile_that_a_chapter_has_counts(tmp_path):
+    for chapter, name in (("02_b", "full"), ("01_a", "full"), ("01_a", "paper")):
+        source = provenance(get_profile(name), 0, "cpu", time.time())
+        write_results(tmp_path, chapter, {"from": name}, source)
+    folder = tmp_path / "results"
+    (folder / "bench-full.json").write_text("{}")
+    found = report.all_results(folder)
+    assert list(found) == ["01_a", "02_b"]
+    assert [each["numbers"]["from"] for each in found.values()] == ["paper", "full"]
+    assert list(report.all_results(folder, ["paper"])) == ["01_a"]
+    assert report.all_results(tmp_path / "none") == {}
+
+
+def test_provenance_is_laid_out_a_row_a_chapter():
+    source = provenance(get_profile("quick"), 3, "cpu", time.time() - 2)
+    numbers = {"01_a": {"numbers": {}, "provenance": source | {"commit": None}}}
+    table = report.provenance_table(numbers)
+    row = table.loc["01_a"]
+    assert (row["profile"], row["seed"], row["commit"]) == ("quick", 3, "no checkout")
+    assert row["seconds"] >= 2
+    assert row["torch"] == metadata.version("torch")
+    assert report.provenance_table({}).empty
+
+
+def test_a_table_in_markdown_keeps_its_bars():
+    table = pd.DataFrame({"x": ["a|b"], "y": [1]}, index=["r"]).rename_axis("name")
+    lines = report.markdown(table).splitlines()
+    assert lines == ["| name | x | y |", "| --- | --- | --- |", r"| r | a\|b | 1 |"]

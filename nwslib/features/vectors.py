@@ -30,7 +30,7 @@ def whole(
     Returns
     -------
     ndarray of float64, shape [n, 16]
-        :data:`~nwslib.features.STATISTICS` of the weights, then of their gradient.
+        :data:`.STATISTICS` of the weights, then of their gradient.
 
     Raises
     ------

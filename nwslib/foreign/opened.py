@@ -68,7 +68,7 @@ class ForeignZoo:
         Parameters
         ----------
         run : int
-            One of :attr:`runs`.
+            One of ``runs``.
         last : int, optional
             Only so many of the last snapshots; all by default.
 

@@ -32,6 +32,7 @@ def _channels_last() -> np.ndarray:
     return np.concatenate([conv1.ravel(), conv2.ravel(), index[1296:]])
 
 
+#: Where each weight of the kernel's order stands in A2's layout, [1376].
 ORDER = _channels_last()
 
 

@@ -39,7 +39,7 @@ class Run:
     ----------
     id : str
     architecture : str
-        :attr:`Architecture.id`.
+        ``Architecture.id``.
     checkpoints : tuple of str
         Paths, first to last; copies stand behind their original.
     outlier : bool

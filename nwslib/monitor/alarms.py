@@ -1,7 +1,7 @@
 """When a net's movement is worth a look: the rules, as pure functions, and the watch.
 
 Every rule compares the net with its own recent past (:mod:`nwslib.outliers`): none
-needs data, labels or a second net. :func:`rule_scores` applies the rules to whole
+needs data, labels or a second net. :func:`.rule_scores` applies the rules to whole
 recorded paths, :class:`Watch` to one observation at a time; both give equal numbers.
 """
 
@@ -51,7 +51,7 @@ class AlarmRules:
     Attributes
     ----------
     jump, turn, balance : float
-        Scores, see :func:`rule_scores`.
+        Scores, see :func:`.rule_scores`.
     frozen : int
         Observations without movement.
     window : int

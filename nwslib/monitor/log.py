@@ -3,7 +3,7 @@
 Every line names its run. A run's first line describes it (``layers``, ``rules``, ...),
 each later one is an observation (``step``), and where a run went on from a saved state
 a line says from which step (``at``). Nothing is rewritten: what a killed process had
-logged after its last checkpoint stays in the file, and :func:`read_log` leaves it out.
+logged after its last checkpoint stays in the file, and :func:`.read_log` leaves it out.
 
 An observation takes at most 450 bytes, 15 for each layer and kind, and 250 for an
 alarm; a million steps of a net with 50 layers, observed every 100, make about 11 MB.

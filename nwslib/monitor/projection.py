@@ -29,10 +29,10 @@ class SparseProjection:
         y_i = c (s_i1 x_r(i1) + ... + s_im x_r(im)),  m = ceil(sqrt(d)),
 
     with places r drawn uniformly (with replacement), signs s and c^2 = d / (m k).
-    Then |y|^2 has mean |x|^2 and, with the kurtosis q of x's entries about 0, the
-    relative variance (2 + (q - 3) / m) / k: for entries of like size, lengths are off
-    by 1 / sqrt(2 k) (standard deviation), 4 % for k = 256. The draw is fixed, so are
-    the errors for one direction of movement.
+    Then ``|y|^2`` has mean ``|x|^2`` and, with the kurtosis q of x's entries about 0,
+    the relative variance (2 + (q - 3) / m) / k: for entries of like size, lengths are
+    off by 1 / sqrt(2 k) (standard deviation), 4 % for k = 256. The draw is fixed, so
+    are the errors for one direction of movement.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ class Net(nn.Module):
     ----------
     architecture : Architecture
     activation : str
-        A key of :data:`ACTIVATIONS`.
+        A key of :data:`.ACTIVATIONS`.
     """
 
     def __init__(self, architecture: Architecture, activation: str = "relu") -> None:
@@ -199,7 +199,7 @@ class Net(nn.Module):
             Pixels from 0 to 1.
         masks : sequence of Tensor, shapes [batch, width], optional
             What dropout multiplies each hidden fully connected layer with, see
-            :func:`dropout_masks`; none by default.
+            :func:`.dropout_masks`; none by default.
 
         Returns
         -------

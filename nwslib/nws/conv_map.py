@@ -18,6 +18,7 @@ from nwslib.zoo import Zoo
 #: Kinds of a convolution's numbers that an optimizer moves; the other two are batch
 #: norm's running mean and variance.
 LEARNED = ("weight", "bias", "beta", "gamma")
+#: All kinds, in the order of the vector.
 KINDS = (*LEARNED, "mean", "var")
 
 # Components carried from batch to batch, so that the first ten come out as from all
@@ -60,7 +61,7 @@ def conv_components(
     runs : sequence of int
         Ids. Leave diverged runs out.
     kinds : sequence of str
-        Out of :data:`KINDS`; the paper takes all.
+        Out of :data:`~nwslib.nws.conv_map.KINDS`; the paper takes all.
     k : int
 
     Raises

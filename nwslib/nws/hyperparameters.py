@@ -75,7 +75,7 @@ class HyperParameters:
             )
 
     def row(self) -> dict[str, object]:
-        """Plain values by the names of :data:`NAMES`, and ``batch_norm``."""
+        """Plain values by the names of Table 1 (``NAMES``), and ``batch_norm``."""
         own = asdict(self)
         return own | own.pop("architecture")
 

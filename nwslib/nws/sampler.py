@@ -1,7 +1,7 @@
 """Sample the weight space to disk: resumable, alone or on many machines.
 
 A worker trains the runs of a shard, on a CPU one after the other on one thread, on a
-GPU in stacks of one shape, and only the process that called :func:`sample` writes. So
+GPU in stacks of one shape, and only the process that called :func:`.sample` writes. So
 any number of workers, here or elsewhere, give the same zoo, and a kill loses no more
 than the shards in work.
 """

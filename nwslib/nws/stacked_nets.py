@@ -95,7 +95,7 @@ class NetStack:
     weights, first, second : Tensor, shape [models, weights]
         The latter two are the gradients' moments.
     hyper : Tensor of float64, shape [models, 10]
-        See :func:`_coefficients`.
+        See ``_coefficients``.
     steps : Tensor of int64, shape [models, 1]
         How many each row has taken.
     """

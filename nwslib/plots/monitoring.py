@@ -54,7 +54,7 @@ def path_shapes(
     Parameters
     ----------
     zoos : mapping
-        kind of net -> zoo -> quantity (a key of :data:`LABELS`) -> values, shape
+        kind of net -> zoo -> quantity (a key of :data:`.LABELS`) -> values, shape
         [nets, epochs + 1]. All hold the same quantities: a row each.
     ideal : mapping
         name of a path that goes nowhere -> quantity -> values, shape [epochs + 1];

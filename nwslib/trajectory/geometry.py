@@ -5,7 +5,7 @@ trajectories as well as step length" to tell the state of training, and define n
 of them. The definitions here are those of movement ecology and discrete differential
 geometry, where paths known at a few points are measured every day.
 
-:func:`path_geometry` measures a finished path;
+:func:`.path_geometry` measures a finished path;
 :class:`nwslib.trajectory.PathFollower` one that is still growing.
 """
 
@@ -191,7 +191,7 @@ def geometry_by_group(path: ArrayLike, layout: Layout) -> dict[str, PathGeometry
     Raises
     ------
     ValueError
-        If the path does not fit the layout, or as :func:`path_geometry`.
+        If the path does not fit the layout, or as :func:`.path_geometry`.
     """
     path = np.asarray(path)
     if path.shape[-1:] != (layout.size,):

@@ -9,7 +9,7 @@ Distances alone cannot tell a row from its reverse. What turns it is that nets s
 down: snapshots crowd where training ends, so the end that lies further from all
 others comes first.
 
-:data:`METHODS` holds all that are compared, :func:`seriate` the one to use;
+:data:`METHODS` holds all that are compared, :func:`.seriate` the one to use;
 :mod:`nwslib.trajectory.trials` measures them.
 """
 
@@ -40,7 +40,7 @@ def seriate(distances: ArrayLike) -> NDArray[np.int64]:
     lies between: each doubling of the places apart counts the same.
 
     Up to 7 snapshots the order is the best of all. Beyond, snapshots are moved one by
-    one until no move helps, from :func:`spectral`, from :func:`shortest_path` and, up
+    one until no move helps, from :func:`.spectral`, from :func:`.shortest_path` and, up
     to 400 snapshots, from eight shuffles; the best result stands. The shuffles are
     of the spectral order with a fixed seed: the order of the input has no say.
 
@@ -88,7 +88,7 @@ def decreasing_distance(distances: ArrayLike) -> NDArray[np.int64]:
     Borth 2020, Section 3.2). Mutual nearest neighbours tie and stay in the order of
     the input: shuffle it if that order knows the answer.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     D = _checked(distances)
     if len(D) < 2:
@@ -100,7 +100,7 @@ def decreasing_distance(distances: ArrayLike) -> NDArray[np.int64]:
 def nearest_next(distances: ArrayLike) -> NDArray[np.int64]:
     """Start at the snapshot furthest from all others, go to the nearest one left.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     D = _checked(distances)
     return _greedy(D, D.sum(axis=1).argmax()) if len(D) else np.arange(0)
@@ -112,7 +112,7 @@ def towards_end(distances: ArrayLike) -> NDArray[np.int64]:
     The ends are the two snapshots furthest apart; the last one is that from which
     all others are less far.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     D = _checked(distances)
     if len(D) < 2:
@@ -127,7 +127,7 @@ def principal_coordinate(distances: ArrayLike) -> NDArray[np.int64]:
 
     For Euclidean distances that is the first principal component of the points.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     from scipy.linalg import eigh
 
@@ -148,7 +148,7 @@ def spectral(distances: ArrayLike) -> NDArray[np.int64]:
     Exact for Robinson matrices. Similarity is the greatest distance less the
     distance.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     return _spectral(_checked(distances))
 
@@ -160,7 +160,7 @@ def shortest_path(distances: ArrayLike) -> NDArray[np.int64]:
     each improved until neither turning a stretch round (2-opt) nor moving a snapshot
     helps: the spectral order, and from both of its ends to the nearest one left.
 
-    Parameters and errors are those of :func:`seriate`.
+    Parameters and errors are those of :func:`.seriate`.
     """
     return _shortest(_checked(distances))
 
@@ -218,7 +218,7 @@ def link_confidence(distances: ArrayLike, order: ArrayLike) -> NDArray[np.float6
     first. It goes wrong if two neighbours trade places: those that it joins, or one
     of them and the next beyond. Every other snapshot has a say in such a swap: how
     much nearer is it to the neighbour on its own side? The say is weighted as in
-    :func:`seriate`, and divided by the distance between the two. The *support* s is
+    :func:`.seriate`, and divided by the distance between the two. The *support* s is
     1 on a straight line, and near 0 where the others see no difference. The
     confidence is s^2 / (s^2 + 0.02^2) for the weakest of the three swaps, plus
     chance, 1 / n, of the rest.
@@ -236,7 +236,7 @@ def link_confidence(distances: ArrayLike, order: ArrayLike) -> NDArray[np.float6
     ----------
     distances : array_like, shape [n, n]
     order : array_like of int, shape [n]
-        Rows of ``distances`` from first to last, as from :func:`seriate`.
+        Rows of ``distances`` from first to last, as from :func:`.seriate`.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def link_confidence(distances: ArrayLike, order: ArrayLike) -> NDArray[np.float6
     Raises
     ------
     ValueError
-        As :func:`seriate`, or if ``order`` does not name each row once.
+        As :func:`.seriate`, or if ``order`` does not name each row once.
     """
     D = _in_order(_checked(distances), order)
     n = len(D)

@@ -125,7 +125,7 @@ def link_calibration(
 ) -> DataFrame:
     """Share of right links by their confidence.
 
-    Links are those of :func:`nwslib.trajectory.seriation.seriate`. An order found
+    Links are those of :func:`.seriate`. An order found
     backwards is turned first: the direction is another question.
 
     Parameters and errors are those of :func:`compare_methods`; ``edges`` are those

@@ -55,7 +55,7 @@ def describe(
     Raises
     ------
     ValueError
-        If an argument is not as :meth:`ZooWriter.create` describes it.
+        If an argument is not as :meth:`.ZooWriter.create` describes it.
     """
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype '{dtype}': choose one of {list(DTYPES)}.")

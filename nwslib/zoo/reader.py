@@ -134,7 +134,7 @@ class Zoo:
     def select(self, **equals: object) -> list[int]:
         """Ids of the runs whose columns have the given values.
 
-        For any other condition index :attr:`runs`, for example
+        For any other condition index ``runs``, for example
         ``zoo.runs.loc[zoo.runs.lr < 0.01, "run"]``.
 
         Raises
@@ -165,9 +165,9 @@ class Zoo:
         ----------
         runs : sequence of int, optional
             Run ids, in any order, of one layout; all runs, in the order of
-            :attr:`runs`.
+            ``runs``.
         snapshots : iterable of int, optional
-            Epochs out of :attr:`snapshots`, in any order; all of them.
+            Epochs out of ``snapshots``, in any order; all of them.
 
         Returns
         -------

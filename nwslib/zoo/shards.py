@@ -45,7 +45,7 @@ def check_tables(
     path : Path
         The zoo's folder.
     runs, history : DataFrame
-        As :meth:`ZooWriter.add` describes them.
+        As :meth:`.ZooWriter.add` describes them.
     stored : DataFrame or None
         The runs in the zoo.
     layouts : dict of str to Layout
