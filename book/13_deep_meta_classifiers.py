@@ -419,42 +419,50 @@ def claims() -> list[dict]:
     rows = [
         (
             "a global DMC tells all but the batch size",
+            "5.2; Fig. 2",
             f"skill {min(told.values()):.2f} or more, {hidden:.2f}",
             hidden < min(told.values()),
         ),
         (
             "it is better than a linear SVM on 480 statistics",
+            "5.2; Fig. 2",
             f"{100 * svms:+.1f} points on average",
             svms > 0,
         ),
         (
             "local DMCs are clearly superior to SVMs",
+            "5.3; Fig. 4",
             f"{100 * gain:+.1f} points to radial basis functions",
             gain > 0.05,
         ),
         (
             "initialisation dominates locally",
+            "5.3; Fig. 4",
             f"most skill: {best}, {skills[best]:.2f}",
             best == "init",
         ),
         (
             "initialisation is more of a local property than the data set",
+            "5.3; Fig. 4",
             f"skill lost to slices {lost['init']:.2f}, "
             f"data set {lost['dataset']:.2f}",
             lost["init"] < lost["dataset"],
         ),
         (
             "the data set shows more in convolutions",
+            "5.3; Fig. 4",
             f"{data['convolutions']:.2f}, FC {data['FC']:.2f}",
             data["convolutions"] > data["FC"],
         ),
         (
             "filter size shows in FC layers, too",
+            "5.3; Fig. 4",
             f"{size['FC']:.2f}, chance {chance:.2f}",
             size["FC"] > chance + 0.05,
         ),
         (
             "many slices together tell more",
+            "6",
             f"{100 * more:+.1f} points by a vote",
             more > 0.02,
         ),
@@ -462,10 +470,11 @@ def claims() -> list[dict]:
     return [
         {
             "claim": claim,
+            "paper": source,
             "ours": ours,
             "agrees": "agrees" if agrees else "contradicts",
         }
-        for claim, ours, agrees in rows
+        for claim, source, ours, agrees in rows
     ]
 
 

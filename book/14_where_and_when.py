@@ -231,43 +231,51 @@ def claims() -> list[dict]:
     rows = [
         (
             "initialisation fades faster in the first layers",
+            "5.3; Fig. 5c",
             f"lost {first:.2f} there, {middle:.2f} in the middle",
             first > middle,
         ),
         (
             "and in the last layers",
+            "5.3; Fig. 5c",
             f"lost {last:.2f} there, {middle:.2f} in the middle",
             last > middle,
         ),
         (
             "that is contained in the convolutions",
+            "F.4; Fig. 20",
             f"lost {np.mean(conv[0] - conv[-1]):.2f} in convolutions, "
             f"{np.mean(fc[0] - fc[-1]):.2f} in FC layers",
             np.mean(conv[0] - conv[-1]) > np.mean(fc[0] - fc[-1]),
         ),
         (
             "patterns of the initialisation are left everywhere",
+            "5.3; Fig. 5c",
             f"least accuracy at the end {least:.2f}, "
             f"chance {chance['init']:.2f}",
             least > chance["init"] + 0.1,
         ),
         (
             "optimizer: a peak close to the first layers",
+            "5.3; Fig. 5b",
             f"{begin:.2f} there, {rest:.2f} after",
             begin > rest + 0.02,
         ),
         (
             "maps of optimizer and activation are alike",
+            "F.4; Fig. 20",
             f"correlation over places {alike:.2f}",
             alike > 0.5,
         ),
         (
             "filter size: convolutions are superior",
+            "F.4; Fig. 21",
             f"{size['conv'].mean():.2f}, FC layers {size['fc'].mean():.2f}",
             size["conv"].mean() > size["fc"].mean(),
         ),
         (
             "a large part of the FC layers reflects the filter size",
+            "F.4; Fig. 21",
             f"above chance at {above:.0%} of the places",
             above > 0.5,
         ),
@@ -275,10 +283,11 @@ def claims() -> list[dict]:
     return [
         {
             "claim": claim,
+            "paper": source,
             "ours": ours,
             "agrees": "agrees" if agrees else "contradicts",
         }
-        for claim, ours, agrees in rows
+        for claim, source, ours, agrees in rows
     ]
 
 

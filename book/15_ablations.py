@@ -305,23 +305,27 @@ def claims() -> list[dict]:
     rows = [
         (
             "accuracy grows with the logarithm of the slice's length",
+            "F.2; Fig. 18",
             f"a line explains {lines['r2'].min():.0%} to "
             f"{lines['r2'].max():.0%} of the variance",
             lines["r2"].median() > 0.8 and (lines["slope"] > 0).all(),
         ),
         (
             "steeper for the activation than for the data set",
+            "F.2; Fig. 18",
             f"{100 * lines['slope']['activation']:.1f} and "
             f"{100 * lines['slope']['dataset']:.1f} points a factor of ten",
             lines["slope"]["activation"] > lines["slope"]["dataset"],
         ),
         (
             "batch norm makes little difference",
+            "F.3; Fig. 19",
             f"{100 * without:+.1f} points without it",
             abs(without) < 0.05,
         ),
         (
             "stripping changes little",
+            "F.3; Fig. 19",
             f"{-100 * lost['batch norm']:+.1f} points with batch norm, "
             f"{-100 * lost['no batch norm']:+.1f} without",
             max(lost.values()) < 0.05,
@@ -330,10 +334,11 @@ def claims() -> list[dict]:
     return [
         {
             "claim": claim,
+            "paper": source,
             "ours": ours,
             "agrees": "agrees" if agrees else "contradicts",
         }
-        for claim, ours, agrees in rows
+        for claim, source, ours, agrees in rows
     ]
 
 

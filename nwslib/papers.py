@@ -119,6 +119,3 @@ DMC_WEIGHTS = {"global": 10_948_997, "local": 10_407_685}
 #: Trainings before and after the thresholds, training and test set together
 #: (Table 2, supplement C).
 NWS_SETS = {"main": (13_000, 8_035 + 2_448), "fixed": (3_000, 1_758 + 880)}
-
-#: Weights of the deep meta-classifiers, with five classes (Table 3, supplement F.1).
-DMC_WEIGHTS = {"global": 10_948_997, "local": 10_407_685}
