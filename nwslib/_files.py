@@ -106,9 +106,11 @@ def load_torch(path: Path, device: object = "cpu") -> object:
 # --- a list of checksums
 
 
-def list_of(digests: Mapping[str, str]) -> bytes:
-    """A list of checksums (sha256) by name, as ``sha256sum`` writes it."""
-    lines = [f"{digests[name]}  {name}\n" for name in sorted(digests)]
+def list_of(files: Mapping[str, bytes]) -> bytes:
+    """Checksums (sha256) of contents by name, as ``sha256sum`` lists them."""
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()
+    ]
     return "".join(lines).encode()
 
 
