@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; after a sentence on standard error 1, or 130 if it was interrupted.
     """
-    # Names of files that the terminal's alphabet does not have are no error.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be closed
+        # A name with letters that the terminal does not have is no error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m nwslib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser(
@@ -172,11 +174,16 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
+def _watched() -> bool:
+    """Whether someone can see a bar."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def _lineage(given: argparse.Namespace) -> None:
     # torch and all that: not for --help
     from nwslib.lineage import recover, write_lineage
 
-    found = recover(given.folder, progress=sys.stderr.isatty())
+    found = recover(given.folder, progress=_watched())
     try:
         from nwslib.plots import lineage_pictures
     except ModuleNotFoundError:  # of the extra "book"
@@ -224,7 +231,7 @@ def _sample(given: argparse.Namespace) -> None:
         runs,
         executor=given.executor and executors.get(given.executor, given.workers),
         device=given.device,
-        progress=sys.stderr.isatty(),
+        progress=_watched(),
     )
     print(f"{len(zoo)} runs in {zoo.path}")
 
@@ -242,7 +249,7 @@ def _import(given: argparse.Namespace) -> None:
         given.zoo,
         last=given.last,
         dtype="float16" if given.float16 else "float32",
-        progress=sys.stderr.isatty(),
+        progress=_watched(),
     )
     for each in rejected:
         print(f"rejected {each.path!r}: {each.reason}", file=sys.stderr)
@@ -303,7 +310,7 @@ def _fit_guesser(given: argparse.Namespace) -> None:
             "checkpoint."
         )
     zoos = [Zoo.open(path) for path in given.fit]
-    guesser = guess.fit(zoos, progress=sys.stderr.isatty())
+    guesser = guess.fit(zoos, progress=_watched())
     path = guesser_file.save(guesser, given.model)
     for name, judged in guesser.judged.items():
         print(f"{name}: right in {judged['accuracy']:.0%} of held-out nets")

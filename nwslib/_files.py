@@ -7,6 +7,7 @@ a list beside it, as ``sha256sum --check`` reads them, where it has none.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -137,7 +138,7 @@ def differing(folder: Path) -> list[str]:
     Returns
     -------
     list of str
-        One line for each missing or altered file, and each unreadable list.
+        One line for each missing, altered or unlisted file, and unreadable list.
 
     Raises
     ------
@@ -160,7 +161,11 @@ def differing(folder: Path) -> list[str]:
         for name, number in wanted.items():
             file = folder / name
             if not file.is_file():
-                found.append(f"{name} is missing")
+                found.append(f"{name} is missing (listed in {each.name})")
             elif sha256_of(file) != number:
                 found.append(f"{name} is altered (not as in {each.name})")
+        # A list that was cut short leaves out what it was written for.
+        for file in sorted(folder.glob(f"{glob.escape(each.stem)}.*")):
+            if file.name not in wanted and file.suffix not in (LIST, ".tmp"):
+                found.append(f"{file.name} is not listed in {each.name}")
     return found

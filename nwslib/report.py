@@ -105,7 +105,7 @@ def provenance(profile: Profile, seed: int, device: str, started: float) -> dict
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(max(time.time() - started, 0), 1),  # a clock can be set back
     }
 
 

@@ -6,7 +6,7 @@ a line says from which step (``at``). Nothing is rewritten: what a killed proces
 logged after its last checkpoint stays in the file, and :func:`read_log` leaves it out.
 
 Every line ends with its checksum, ``crc``: a line that was damaged is left out, not
-read wrongly. Lines of earlier versions have none.
+read wrongly. Logs that earlier versions began have lines without.
 
 An observation takes at most 470 bytes, 15 for each layer and kind, and 250 for an
 alarm; a million steps of a net with 50 layers, observed every 100, make about 11 MB.
@@ -133,7 +133,7 @@ def read_log(path: str | Path) -> pd.DataFrame:
     unreadable = 0
     for line in lines:
         try:
-            _take(_entry(line), names, runs)
+            _take(_entry(line, signed="crc" in header), names, runs)
         except (ValueError, KeyError, TypeError, AttributeError):
             unreadable += bool(line.strip())
     if unreadable:
@@ -177,11 +177,14 @@ def _signed(line: str) -> str:
     return f'{line[:-1]}, "crc": "{zlib.crc32(line.encode()):08x}"}}'
 
 
-def _entry(line: bytes) -> dict:
-    """A line's entry; ValueError if it is none, or not what was written."""
+def _entry(line: bytes, *, signed: bool = False) -> dict:
+    """A line's entry; ValueError if it is none, or not what was written.
+
+    In a log that was begun with checksums every line has to have one (``signed``).
+    """
     entry, text = json.loads(line), line.decode().rstrip("\n")
     unsigned = text[: -len(', "crc": "00000000"}')] + "}"
-    if "crc" in entry and text != _signed(unsigned):
+    if (signed or "crc" in entry) and text != _signed(unsigned):
         raise ValueError("the checksum differs")
     return entry
 

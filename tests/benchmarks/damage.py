@@ -351,7 +351,7 @@ def _read_export(folder: Path) -> Reading:
     reading.parts["table"] = ""
     reading.said += [f"{each.path}: {each.reason}" for each in found.rejected]
     for run, path in zip(found.runs["run"], found.runs["path"], strict=True):
-        row = found.runs[found.runs["run"] == run].to_csv()
+        row = found.runs[found.runs["run"] == run].to_csv(index=False)
         reading.take(
             path,
             lambda run=run, row=row: (
@@ -529,7 +529,7 @@ def cases(share: float = 1.0, seed: int = 0) -> pd.DataFrame:
             for case in range(max(round(share * kind.cases), 2)):
                 found = judged(kind, folder, before, (seed, number, case))
                 rows.append((kind.name, *found))
-    return pd.DataFrame(rows, columns=["kind", "file", "outcome", "why"])
+    return pd.DataFrame(rows, columns=["kind", "outcome", "file", "why"])
 
 
 def counted(found: pd.DataFrame) -> pd.DataFrame:
