@@ -145,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         given.run(given)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("nwslib: interrupted; what was stored stays.", file=sys.stderr)
         return 130
@@ -163,7 +164,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is too little memory: do less at once, or where there is more."
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"the package {error.name!r} is missing: install nwslib anew."
+        package = error.name.partition(".")[0]
+        return f"the package {package!r} is missing: install nwslib anew."
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{str(error.filename)!r} cannot be used ({error.strerror}): give access "

@@ -18,7 +18,7 @@ def need(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         name = package.split(".")[0]
-        if error.name != name:
+        if error.name not in (name, package):
             raise
         raise ModuleNotFoundError(
             f"the package '{name}' is not installed: install nwslib[{extra}]."

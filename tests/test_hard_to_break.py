@@ -71,50 +71,32 @@ def test_each_kind_of_file_is_damaged(found) -> None:
 @pytest.mark.parametrize(
     ("read", "why"),
     [
-        (lambda f: damage.Reading({"x": (f / "x").read_bytes()}), "without a word"),
-        (lambda f: damage.Reading({"x": b"whole"}, _said(f, "damaged")), "not named"),
-        (lambda f: damage.Reading({"x": b"whole"}, _said(f, "x\nis")), "than a line"),
-        (
-            lambda f: damage.Reading({}, [1 / (f / "x").read_bytes().count(b"w")]),
-            "Zero",
-        ),
-        (lambda f: _lost(f), "more was lost"),
-        (lambda f: _changed(f), "y was changed by reading"),
-        (lambda f: _waiting(f), "no end within"),
+        (lambda x: _read(x.read_bytes()), "without a word: ['x']"),
+        (lambda x: _read(b"w", "a file is damaged"), "x is not named"),
+        (lambda x: _read(b"w", "x\nis damaged"), "more than a line"),
+        (lambda x: _read(b"?", "x is damaged"), "though damage was told: ['x']"),
+        (lambda x: damage.Reading(said=["x is damaged"]), "more was lost"),
+        (lambda x: 1 / 0, "ZeroDivisionError"),
+        (lambda x: x.with_name("y").touch() or _read(b"w", "x"), "y was changed"),
+        (lambda x: x.unlink() or _read(b"w", "x"), "x was changed"),
+        (lambda x: time.sleep(9), "no end within"),
     ],
 )
 def test_what_would_be_missed_is(read, why, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(damage, "_PATIENCE", 0.05)
     (tmp_path / "x").write_bytes(b"w")
-    (tmp_path / "y").write_bytes(b"")  # empty: not damaged
-    before = damage.Reading({"x": (tmp_path / "x").read_bytes()})
-    if "lost" in why:
-        before.parts["y"] = 1
-    kept = lambda before, after, name: after.parts.keys() == before.parts.keys()  # noqa: E731
-    kind = damage.Kind("some", 1, lambda f: None, read, kept)
-    before = damage.Reading(before.parts | ({"x": b"whole"} if "whole" in why else {}))
-    outcome, file, said = damage.judged(kind, tmp_path, before, (0,))
+    kind = damage.Kind(
+        "some", 1, Path.mkdir, lambda folder: read(folder / "x"),
+        lambda before, after, name: "x" in after.parts,
+    )  # fmt: skip
+    outcome, file, said = damage.judged(kind, tmp_path, _read(b"w"), (0,))
     assert (outcome, file) == ("missed", "x")
     assert why in said
-    assert (tmp_path / "x").read_bytes() == b"w"
+    assert (tmp_path / "x").read_bytes() == b"w"  # put back
 
 
-def _said(folder: Path, text: str) -> list[str]:
-    return [] if (folder / "x").read_bytes() == b"w" else [text]
-
-
-def _lost(folder: Path) -> damage.Reading:
-    return damage.Reading({"x": b"w"}, ["x is damaged"])
-
-
-def _changed(folder: Path) -> damage.Reading:
-    (folder / "y").write_bytes(b"!")
-    return damage.Reading({"x": b"w"}, ["x is damaged"])
-
-
-def _waiting(folder: Path) -> damage.Reading:
-    while True:
-        time.sleep(0.01)
+def _read(content: bytes, *said: str) -> damage.Reading:
+    return damage.Reading({"x": content}, list(said))
 
 
 def test_zoos_without_checksums_of_snapshots_are_read(tmp_path, monkeypatch) -> None:
@@ -209,11 +191,9 @@ def test_import_killed(tmp_path) -> None:
     _kills(_import, tmp_path, range(0, 10, 3), look)
     _import(tmp_path)
     assert verify(tmp_path / "zoo") == []
-    _forked(_import, tmp_path)
     zoo = Zoo.open(tmp_path / "zoo")
-    theirs = np.load(tmp_path / "theirs/weights.npy")
-    assert zoo.complete and len(zoo) == 3
-    np.testing.assert_array_equal(zoo.weights()[0, -1], theirs[8])
+    convert(open_small_cnn_zoo(tmp_path / "theirs"), tmp_path / "whole")
+    np.testing.assert_array_equal(zoo.weights(), Zoo.open(tmp_path / "whole").weights())
 
 
 @pytest.mark.hard("kill -9 while a lineage is written", WHOLE)
@@ -519,8 +499,7 @@ def test_odd_places(place, tmp_path, capsys) -> None:
         fill(writer)
     assert_whole(folder / "zoo")
     _nets(folder / "nets")
-    words = ["lineage", str(folder / "nets"), "--out", str(folder / "out")]
-    assert main(words) == 0
+    _lineage(folder)  # by the command line in other tests: pictures take time
     assert main(["verify", str(folder / "out")]) == 0
     assert main(["verify", str(folder / "zoo")]) == 0
     small_cnn_zoo(folder / "theirs")
@@ -549,7 +528,7 @@ def test_a_path_that_is_too_long(tmp_path, capsys) -> None:
     ):
         assert main(words) == 1
         said = capsys.readouterr().err
-        assert len(said.splitlines()) == 1 and "too long" in said.lower()
+        assert len(said.splitlines()) == 1 and (long in said or "too long" in said)
 
 
 # --- clocks
@@ -622,7 +601,7 @@ def _regressed():
 
 @pytest.mark.hard("a package that the library itself needs is missing", "one sentence")
 def test_a_missing_part_of_the_library_is_named(monkeypatch, tmp_path, capsys) -> None:
-    torch.save(net(np.ones(20)), tmp_path / "net.pt")
+    torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "net.pt")
     monkeypatch.setitem(sys.modules, "skops", None)
     monkeypatch.setitem(sys.modules, "skops.io", None)
     assert main(["guess", str(tmp_path / "net.pt")]) == 1
@@ -753,11 +732,14 @@ def test_a_list_of_checksums_is_verified(tmp_path, capsys) -> None:
     _files.put(tmp_path / "some.sha256", _files.list_of(contents))
     (tmp_path / "a").write_bytes(b"2")
     assert _files.differing(tmp_path) == [
-        "a is altered (not as in some.sha256)", "b c is missing"
+        "a is altered (not as in some.sha256)",
+        "b c is missing (listed in some.sha256)",
     ]  # fmt: skip
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     assert _files.differing(tmp_path) == []
+    (tmp_path / "some.json").write_bytes(b"")
+    assert _files.differing(tmp_path) == ["some.json is not listed in some.sha256"]
     by_others = subprocess.run(["sha256sum", "--check", "some.sha256"], cwd=tmp_path)
     assert by_others.returncode == 0
     for text in ("123  a\n", "a\n", f"{'0' * 63}x  a\n"):

@@ -449,6 +449,10 @@ def test_a_layouts_file_of_someone_else_is_not_overwritten(tmp_path: Path) -> No
 FULL = r"cannot be written .*: nothing stored so far is lost; free space and resume\."
 
 
+@pytest.mark.hard(
+    "the disk is full while a zoo is written",
+    "one sentence; what was stored stays, and the zoo goes on",
+)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_full_at_any_step(tmp_path: Path, monkeypatch, number: int) -> None:
     whole = tmp_path / "whole"
@@ -575,6 +579,10 @@ print(len(t.Zoo.open(path)) - len(stored))
 """
 
 
+@pytest.mark.hard(
+    "the disk is full while a zoo is written",
+    "one sentence; what was stored stays, and the zoo goes on",
+)
 def test_a_file_system_without_room(tmp_path: Path) -> None:
     """A real one, in memory, that only the child process sees."""
     mount = "mount -t tmpfs -o size=256k tmpfs $0 && head -c 100k /dev/zero >$0/ballast"
