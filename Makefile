@@ -31,7 +31,7 @@ bench: $(BENCH_INSTALLED)  ## measure the speed (an hour), write _build/bench.js
 	$(BIN)/python tests/benchmarks/run.py
 
 damage: $(INSTALLED)  ## damage all kinds of files, write _build/hard-to-break.json
-	$(BIN)/python tests/benchmarks/damage.py
+	PYTHONPATH=book $(BIN)/python tests/benchmarks/damage.py
 
 lint: $(INSTALLED)  ## check style, format, and the notebooks against their sources
 	$(BIN)/ruff check .

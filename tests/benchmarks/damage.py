@@ -1,6 +1,6 @@
 """What becomes of damaged files: bits turned, ends cut off, in all that is written.
 
-``python tests/benchmarks/damage.py`` writes every kind of file that the library
+``make damage`` runs this file. It writes every kind of file that the library
 writes, damages one of them 500 times, and reads after each as the documentation says.
 Then it runs the tests of other misfortunes (those marked ``hard``), and writes both to
 ``_build/hard-to-break.json``, which ``make record`` keeps. Takes some minutes; other
