@@ -57,6 +57,7 @@ from nwslib.zoo import Zoo, ZooWriter, verify
 
 started = time.time()
 sizes = get_profile(profile)
+pd.set_option("display.max_colwidth", None)  # sentences are shown whole
 
 # %% [markdown]
 # ## A small zoo, and a bit turned in it
@@ -219,7 +220,7 @@ pd.DataFrame(
         for row in numbers["situations"]
     ],
     columns=["what happens", "what then", "tests", "outcome"],
-).style.hide(axis="index").set_properties(**{"text-align": "left"})
+).set_index("what happens")
 
 # %% [markdown]
 # Three habits do most of it.

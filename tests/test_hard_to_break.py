@@ -44,6 +44,16 @@ from nwslib.zoo import Zoo, ZooWriter, storage, verify
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX systems do")
 
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Only the thread that forks goes on in a child."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # --- damage
 
 
@@ -131,8 +141,7 @@ def _forked(target, *arguments, wait: bool = True) -> int | multiprocessing.Proc
 
 
 def _until_killed(job, folder: Path, step: int) -> None:
-    """Do a job with one thread, and die at its step-th flush of a file."""
-    torch.set_num_threads(1)
+    """Do a job, and die at its step-th flush of a file."""
     real, left = os.fsync, step
 
     def fsync(file: int) -> None:
@@ -159,7 +168,6 @@ def _guesser(folder: Path) -> None:
 
 
 def _classifier(folder: Path) -> object:
-    torch.set_num_threads(1)
     return train(*planted(8), BRIEF, checkpoint=folder / "dmc.pt", save_every=1)
 
 
@@ -174,7 +182,6 @@ def _kills(job, folder: Path, steps: range, look) -> None:
     for step in steps:
         assert _forked(_until_killed, job, folder, step) == -signal.SIGKILL, step
         look()
-    torch.set_num_threads(1)
 
 
 WHOLE = "it goes on, or begins anew; no half file is taken for a whole one"
@@ -344,7 +351,6 @@ def test_two_writers_of_a_file(tmp_path) -> None:
 
 @pytest.mark.hard("two trainings with one checkpoint", "both end with the same net")
 def test_two_trainings_with_one_checkpoint(tmp_path) -> None:
-    torch.set_num_threads(1)
     other = _forked(_classifier, tmp_path, wait=False)
     mine = _classifier(tmp_path)
     other.join(120)

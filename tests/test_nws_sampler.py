@@ -217,8 +217,8 @@ def test_a_killed_worker_is_named():
 
 
 def _note_and_wait(folder, task):
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    (folder / f"{os.getpid()}").write_text("ignored" if ignored else "heard")
+    deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    (folder / f"{os.getpid()}").write_text("deaf" if deaf else "hears")
     time.sleep(600)
 
 
@@ -248,7 +248,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     )
     _until(lambda: sum(file.stat().st_size > 0 for file in notes.iterdir()) == 2)
     # Ctrl-C in a terminal reaches all: the parent ends them, without their tracebacks.
-    assert {file.read_text() for file in notes.iterdir()} == {"ignored"}
+    assert {file.read_text() for file in notes.iterdir()} == {"deaf"}
     workers = [psutil.Process(int(file.name)) for file in notes.iterdir()]
     parent.kill()
     parent.wait()

@@ -79,7 +79,7 @@ def local(workers: int | None = None) -> Executor:
             initargs=(pickle.dumps((function, shared)),),
         )
         try:
-            with _unheard_interrupt():
+            with _deaf_to_interrupts():
                 futures = {pool.submit(_call, task): task for task in tasks}
             for future in as_completed(futures):
                 # Popped, so that a result is freed when the caller has used it.
@@ -161,19 +161,20 @@ def dask(address: str | None = None) -> Executor:
 
 
 @contextmanager
-def _unheard_interrupt() -> Iterator[None]:
-    """Let processes that start in here ignore Ctrl-C: this one hears it, and ends them.
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that start in here never hear of Ctrl-C: this one ends them.
 
-    A terminal sends it to all, and each worker would tell of it at length.
+    A terminal sends it to all, and each worker would tell of it at length. Here it
+    waits until the block is left.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can
+    if not hasattr(signal, "pthread_sigmask"):  # not POSIX
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cores() -> int:
