@@ -449,10 +449,6 @@ def test_a_layouts_file_of_someone_else_is_not_overwritten(tmp_path: Path) -> No
 FULL = r"cannot be written .*: nothing stored so far is lost; free space and resume\."
 
 
-@pytest.mark.hard(
-    "the disk is full while a zoo is written",
-    "one sentence; what was stored stays, and the zoo goes on",
-)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_full_at_any_step(tmp_path: Path, monkeypatch, number: int) -> None:
     whole = tmp_path / "whole"

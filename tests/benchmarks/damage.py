@@ -168,12 +168,14 @@ def _other_runs(before: Reading, after: Reading, name: str) -> bool:
 
 def _write_results(folder: Path) -> None:
     source = {"profile": {"name": "full"}, "seed": 0, "date": "2026-11-28"}
-    report.write_results(folder, "01_x", {"purity": 0.9375, "runs": [1, 2, 3]}, source)
+    report.write_results(
+        folder, "chapter", {"purity": 0.9375, "runs": [1, 2, 3]}, source
+    )
 
 
 def _read_results(folder: Path) -> Reading:
     reading = Reading()
-    reading.take("x", lambda: report.recorded("01_x", folder / "results", "full"))
+    reading.take("x", lambda: report.recorded("chapter", folder / "results", "full"))
     return reading
 
 
@@ -382,7 +384,7 @@ def _write_notebook(folder: Path) -> None:
         cell.outputs = [nbformat.v4.new_output("stream", text=f"{k} of 3\n")]
         cells.append(cell)
     notebook = nbformat.v4.new_notebook(cells=cells)
-    pipeline._keep(notebook, folder / "01_x-0123456789abcdef.ipynb")
+    pipeline._keep(notebook, folder / "chapter.ipynb")
 
 
 def _read_notebook(folder: Path) -> Reading:
@@ -539,7 +541,7 @@ def cases(share: float = 1.0, seed: int = 0) -> pd.DataFrame:
 
 def counted(found: pd.DataFrame) -> pd.DataFrame:
     """How often what happened, by kind of file."""
-    file = found["file"].map(lambda name: re.sub(r"\d+", "N", Path(name).name))
+    file = found["file"].map(lambda name: re.sub(r"(?<!sha)\d+", "N", Path(name).name))
     table = pd.crosstab([found["kind"], file], found["outcome"])
     table = table.reindex(columns=["detected", "harmless", "missed"], fill_value=0)
     return table.assign(cases=table.sum(axis=1)).reset_index()
