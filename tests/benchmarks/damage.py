@@ -541,7 +541,8 @@ def cases(share: float = 1.0, seed: int = 0) -> pd.DataFrame:
 
 def counted(found: pd.DataFrame) -> pd.DataFrame:
     """How often what happened, by kind of file."""
-    file = found["file"].map(lambda name: re.sub(r"(?<!sha)\d+", "N", Path(name).name))
+    number = re.compile(r"(?<![a-z\d])\d+")  # not that of sha256
+    file = found["file"].map(lambda name: number.sub("N", Path(name).name))
     table = pd.crosstab([found["kind"], file], found["outcome"])
     table = table.reindex(columns=["detected", "harmless", "missed"], fill_value=0)
     return table.assign(cases=table.sum(axis=1)).reset_index()
