@@ -16,7 +16,7 @@ $(error unknown PROFILE '$(PROFILE)': choose quick, full or paper)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench lint pair record clean
+.PHONY: help book test bench damage lint pair record clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -30,6 +30,9 @@ test: $(INSTALLED)  ## run the tests
 bench: $(BENCH_INSTALLED)  ## measure the speed (an hour), write _build/bench.json
 	$(BIN)/python tests/benchmarks/run.py
 
+damage: $(INSTALLED)  ## damage all kinds of files, write _build/hard-to-break.json
+	PYTHONPATH=book $(BIN)/python tests/benchmarks/damage.py
+
 lint: $(INSTALLED)  ## check style, format, and the notebooks against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +43,7 @@ pair: $(INSTALLED)  ## write every chapter's notebook from its .py, and the refe
 
 # Parts I and II are recorded at the papers' scale, the sampling of part III at ours.
 record:  ## keep the numbers of large runs in book/results
-	cp $(wildcard _build/out/results/*-paper.json \
+	cp $(wildcard _build/out/results/*-paper.json _build/hard-to-break.json \
 	  _build/out/results/nws-*-full.parquet \
 	  $(foreach n,08 09 10 11 12,_build/out/results/$(n)_*-full.json)) book/results/
 	$(foreach file,$(wildcard _build/out/results/guesser-full.skops), \

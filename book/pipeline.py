@@ -34,11 +34,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jupytext
 import nbformat
 import papermill
@@ -49,6 +51,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 import reference
+from nwslib import _files
 from nwslib.profiles import PROFILES
 
 #: Every chapter's own default; any other profile is injected by papermill.
@@ -69,6 +72,10 @@ NOTEBOOK_METADATA = {
     },
     "language_info": {"name": "python"},
 }
+
+
+#: Name of an executed notebook's checksum in its metadata.
+_SEAL = "sha256"
 
 
 @dataclass(frozen=True)
@@ -234,7 +241,8 @@ def execute(book: Book, profile: str) -> None:
         )
         key = _key(notebook, surroundings + read)
         cached = book.output / "cache" / f"{path.stem}-{key}.ipynb"
-        if cached.is_file():
+        ran = _kept(cached)
+        if ran:
             print(f"{label}: unchanged, outputs from the cache", flush=True)
             _copy_if_there(cached.with_suffix(".json"), results)
         else:
@@ -244,8 +252,12 @@ def execute(book: Book, profile: str) -> None:
             _copy_if_there(results, cached.with_suffix(".json"))
             seconds = time.perf_counter() - start
             print(f"{label}: done in {seconds:.1f} s", flush=True)
-        page = _with_outputs(notebook, nbformat.read(cached, as_version=4))
+            ran = nbformat.read(cached, as_version=4)
+            _keep(ran, cached)
+        page = _with_outputs(notebook, ran)
         nbformat.write(page, executed / "book" / f"{path.stem}.ipynb")
+    # Last: a folder with a table of contents is whole.
+    shutil.copy(book.root / "_toc.yml", executed / "_toc.yml")
 
 
 def parameterised(chapter: Path, profile: str) -> NotebookNode:
@@ -306,6 +318,37 @@ def run(notebook: NotebookNode, chapter: Path, cached: Path) -> None:
             f"smaller profile (the notebook up to there: {partial})"
         ) from error
     partial.replace(cached)
+
+
+def _keep(ran: NotebookNode, cached: Path) -> None:
+    """Write an executed notebook to the cache, with its checksum."""
+    ran.metadata.pop(_SEAL, None)
+    ran.metadata[_SEAL] = _digest(ran)
+    _files.put(cached, nbformat.writes(ran).encode())
+
+
+def _kept(cached: Path) -> NotebookNode | None:
+    """An executed notebook from the cache, if it is there and undamaged."""
+    if not cached.is_file():
+        return None
+    try:
+        ran = nbformat.reads(cached.read_bytes().decode(), as_version=4)
+        seal = ran.metadata.pop(_SEAL)
+    except Exception:  # a damaged file: anything can be wrong with it
+        seal = ran = None
+    if ran is None or seal != _digest(ran):
+        print(
+            f"{cached.name} in the cache is damaged or not sealed",
+            flush=True,
+        )
+        return None
+    return ran
+
+
+def _digest(notebook: NotebookNode) -> str:
+    """Checksum of a notebook, however its file is laid out."""
+    text = nbformat.writes(notebook)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key(notebook: NotebookNode, surroundings: str) -> str:
@@ -383,8 +426,7 @@ def _copy_pages(book: Book, target: Path) -> None:
         "*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
     )
     shutil.copytree(book.source, target / "book", ignore=others)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(book.root / name, target / name)
+    shutil.copy(book.root / "_config.yml", target / "_config.yml")
 
 
 # --- build ----------------------------------------------------------------
@@ -423,6 +465,27 @@ def build(book: Book) -> None:
     )
 
 
+@contextmanager
+def alone(book: Book) -> Iterator[None]:
+    """Keep other builds out of a book's output folder.
+
+    Raises
+    ------
+    RuntimeError
+        If another build is under way there.
+    """
+    book.output.mkdir(exist_ok=True)
+    lock = filelock.FileLock(book.output / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise RuntimeError(
+            f"another build is under way in {book.output}: wait until it has "
+            "finished."
+        ) from error
+
+
 def main() -> None:
     """Run the steps named on the command line."""
     parser = argparse.ArgumentParser(
@@ -442,11 +505,19 @@ def main() -> None:
             pair(book)
         if arguments.step == "check":
             check(book)
-        if arguments.step in ("execute", "all"):
-            execute(book, arguments.profile)
-        if arguments.step in ("build", "all"):
-            build(book)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        if arguments.step in ("execute", "build", "all"):
+            with alone(book):
+                if arguments.step != "build":
+                    execute(book, arguments.profile)
+                if arguments.step != "execute":
+                    build(book)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: finished chapters stay in the cache",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,8 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 after a sentence on standard error.
+        0; after a sentence on standard error 1, or 130 if it was interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be closed
+        # A name with letters that the terminal does not have is no error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m nwslib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser(
@@ -133,20 +138,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="learn from these zoos instead, and write what was learned to --model",
     )  # fmt: skip
     command.set_defaults(run=_guess)
+    command = commands.add_parser(
+        "verify",
+        help="compare every byte of a zoo, or of other files written, with checksums",
+        description="Compare every byte of a zoo with its header, or of files that "
+        "lineage or an export wrote with the list of checksums beside them, and name "
+        "each file that is damaged.",
+    )
+    command.add_argument("folder", metavar="FOLDER")
+    command.set_defaults(run=_verify)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
-    except (OSError, ValueError) as error:
-        print(f"nwslib: {error}", file=sys.stderr)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("nwslib: interrupted; what was stored stays.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, ModuleNotFoundError, MemoryError) as error:
+        print(f"nwslib: {_sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, with a remedy where the system or Python said it."""
+    if isinstance(error, MemoryError):
+        return "there is too little memory: do less at once, or where there is more."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return f"the package {package!r} is missing: install nwslib anew."
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{str(error.filename)!r} cannot be used ({error.strerror}): give access "
+            "and space there, or choose another place."
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: free space, or choose another place."
+    return str(error)
+
+
+def _watched() -> bool:
+    """Whether someone can see a bar."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _lineage(given: argparse.Namespace) -> None:
     # torch and all that: not for --help
     from nwslib.lineage import recover, write_lineage
 
-    found = recover(given.folder, progress=sys.stderr.isatty())
+    found = recover(given.folder, progress=_watched())
     try:
         from nwslib.plots import lineage_pictures
     except ModuleNotFoundError:  # of the extra "book"
@@ -191,7 +235,7 @@ def _sample(given: argparse.Namespace) -> None:
         size if given.runs is None else given.runs,
         executor=given.executor and executors.get(given.executor, given.workers),
         device=given.device,
-        progress=sys.stderr.isatty(),
+        progress=_watched(),
     )
     print(f"{len(zoo)} runs in {zoo.path}")
 
@@ -209,7 +253,7 @@ def _import(given: argparse.Namespace) -> None:
         given.zoo,
         last=given.last,
         dtype="float16" if given.float16 else "float32",
-        progress=sys.stderr.isatty(),
+        progress=_watched(),
     )
     for each in rejected:
         print(f"rejected {each.path!r}: {each.reason}", file=sys.stderr)
@@ -243,6 +287,23 @@ def _guess(given: argparse.Namespace) -> None:
         print(answer.to_text(guesser))
 
 
+def _verify(given: argparse.Namespace) -> None:
+    from nwslib import _files
+    from nwslib.zoo import verify
+
+    folder = Path(given.folder)
+    is_zoo = (folder / "zoo.json").exists()
+    found = verify(folder) if is_zoo else _files.differing(folder)
+    for damage in found:
+        print(f"damaged: {damage}", file=sys.stderr)
+    if found:
+        raise ValueError(
+            f"{folder} is damaged ({len(found)} found): restore what is named from a "
+            "copy, or make it again."
+        )
+    print(f"{folder} is as it was written")
+
+
 def _fit_guesser(given: argparse.Namespace) -> None:
     from nwslib.meta import guess, guesser_file
     from nwslib.zoo import Zoo
@@ -253,7 +314,7 @@ def _fit_guesser(given: argparse.Namespace) -> None:
             "checkpoint."
         )
     zoos = [Zoo.open(path) for path in given.fit]
-    guesser = guess.fit(zoos, progress=sys.stderr.isatty())
+    guesser = guess.fit(zoos, progress=_watched())
     path = guesser_file.save(guesser, given.model)
     for name, judged in guesser.judged.items():
         print(f"{name}: right in {judged['accuracy']:.0%} of held-out nets")

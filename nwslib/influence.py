@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nwslib._optional import need
 from nwslib.regression import Design, Regressed, TooFewRuns, regressed
 
 
@@ -91,10 +92,8 @@ def _fit(rows: Regressed) -> object:
             f"one of {len(rows.runs)} runs of '{rows.dataset}' alone decides a "
             "coefficient: sample more runs."
         )
-    # statsmodels: only where it is used
-    from statsmodels.api import OLS
-
-    return OLS(rows.response, rows.design.matrix).fit(cov_type="HC2", use_t=True)
+    ols = need("statsmodels.api", "book").OLS  # only where it is used
+    return ols(rows.response, rows.design.matrix).fit(cov_type="HC2", use_t=True)
 
 
 def _forms(design: Design) -> dict[str, NDArray]:

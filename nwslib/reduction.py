@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nwslib._optional import need
+
 #: Larger coordinates are refused: their squared distances overflow float64.
 _LARGEST = np.float64(1e140)
 
@@ -147,8 +149,7 @@ def umap_plane(
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is absent
         warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, in a notebook
-        import umap
-
+        umap = need("umap", "book")
         return umap.UMAP(
             n_neighbors=neighbours, min_dist=min_dist, random_state=seed, n_jobs=1
         ).fit_transform(points)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nwslib._optional import need
 from nwslib.nws.hyperparameters import LEARNING_RATES
 from nwslib.nws.table import (
     CATEGORIES,
@@ -103,11 +104,9 @@ def regress(
     """
     rows = regressed(runs, dataset, threshold)
 
-    # statsmodels: only where it is used
-    from statsmodels.api import OLS
-
+    ols = need("statsmodels.api", "book").OLS  # only where it is used
     matrix, response = rows.design.matrix, rows.response
-    fitted = OLS(response, matrix).fit()
+    fitted = ols(response, matrix).fit()
     return Regression(
         dataset=dataset,
         threshold=rows.threshold,

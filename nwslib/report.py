@@ -3,14 +3,20 @@
 Every chapter writes its numbers with their provenance to one small JSON file. A
 file of a paper-scale run, copied to ``book/results``, is a *recorded* run: later
 builds, however small, print it beside their own numbers.
+
+Results and tables carry a checksum of themselves, which reading compares. Files
+recorded by earlier versions have none.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -21,10 +27,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nwslib import _files
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from nwslib.profiles import Profile
+
+#: What files without a checksum, recorded by earlier versions, may hold.
+_UNSEALED = {"numbers", "provenance"}
+#: Where in a table's metadata its checksum stands.
+_TABLE_SEAL = b"nwslib sha256 %s."
 
 #: Packages that numbers may depend on.
 _PACKAGES = ("numpy", "numba", "scikit-learn", "scipy", "torch", "umap-learn")
@@ -92,7 +105,7 @@ def provenance(profile: Profile, seed: int, device: str, started: float) -> dict
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(max(time.time() - started, 0), 1),  # a clock can be set back
     }
 
 
@@ -109,10 +122,8 @@ def write_results(
     path = Path(out_dir) / "results" / f"{chapter}-{source['profile']['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = _without_nan({"numbers": numbers, "provenance": source})
-    text = json.dumps(content, indent=1, allow_nan=False)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(text + "\n", "utf-8")
-    unfinished.replace(path)
+    content = json.loads(json.dumps(content, allow_nan=False))  # as it is read back
+    _files.put(path, (json.dumps(_files.sealed(content), indent=1) + "\n").encode())
     return path
 
 
@@ -128,9 +139,39 @@ def recorded(
     folder : path
         ``book/results``, seen from a chapter.
     profile : str
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
     """
     path = Path(folder) / f"{chapter}-{profile}.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return read_results(path) if path.is_file() else {}
+
+
+def read_results(path: Path) -> dict:
+    """Read a results file, of a chapter or of a bench.
+
+    Returns
+    -------
+    dict
+        Its content without the checksum.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    try:
+        content = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, "it is no JSON object") from error
+    seal = content.pop(_files.SEAL, None)
+    if seal not in (None, _files.digest(content)):
+        raise _damaged(path, "its checksum differs")
+    if seal is None and not content.keys() <= _UNSEALED:
+        raise _damaged(path, "it holds more than results")
+    return content
 
 
 def all_results(
@@ -208,9 +249,7 @@ def write_table(out_dir: str | Path, name: str, table: DataFrame, profile: str) 
     """
     path = Path(out_dir) / "results" / f"{name}-{profile}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    table.to_parquet(unfinished, index=False, compression="zstd")
-    unfinished.replace(path)
+    _files.put(path, _sealed_table(table))
     return path
 
 
@@ -229,11 +268,54 @@ def larger_table(
     profile : str
     folder : path
         ``book/results``, seen from a chapter.
+
+    Raises
+    ------
+    ValueError
+        If the recorded table is damaged.
     """
+    path = Path(folder) / f"{name}-full.parquet"
+    return read_table(path) if profile == "quick" and path.is_file() else own
+
+
+def read_table(path: Path) -> DataFrame:
+    """Read what :func:`write_table` wrote; ValueError if it is damaged."""
     import pandas as pd
 
-    path = Path(folder) / f"{name}-full.parquet"
-    return pd.read_parquet(path) if profile == "quick" and path.is_file() else own
+    data = path.read_bytes()
+    if found := re.search(_TABLE_SEAL % b"([0-9a-f]{64})", data):
+        blank = data[: found.start(1)] + b"0" * 64 + data[found.end(1) :]
+        if hashlib.sha256(blank).hexdigest().encode() != found[1]:
+            raise _damaged(path, "its checksum differs")
+    try:
+        return pd.read_parquet(io.BytesIO(data))
+    except Exception as error:  # a damaged file: anything can be wrong with it
+        raise _damaged(path, "it is no parquet table") from error
+
+
+def _sealed_table(table: DataFrame) -> bytes:
+    """A parquet file whose metadata hold the sha256 of the file with zeros there."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    zeros = b"0" * 64
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    about = {**(arrow.schema.metadata or {}), b"comment": _TABLE_SEAL % zeros}
+    buffer = io.BytesIO()
+    arrow = arrow.replace_schema_metadata(about)
+    # Arrow's own copy of the schema, in base64, would hold the seal a second time.
+    parquet.write_table(arrow, buffer, compression="zstd")
+    data = buffer.getvalue()
+    if data.count(_TABLE_SEAL % zeros) != 1:
+        raise ValueError("this version of pyarrow writes a table's metadata otherwise.")
+    number = hashlib.sha256(data).hexdigest().encode()
+    return data.replace(_TABLE_SEAL % zeros, _TABLE_SEAL % number)
+
+
+def _damaged(path: Path, problem: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged ({problem}): restore it from a copy, or record it again."
+    )
 
 
 def verdict(paper: float, ours: float, tolerance: float) -> str:

@@ -354,6 +354,39 @@ def test_a_point_joins_at_the_distance_of_its_nearest_neighbour(points):
     )
 
 
+@fast
+@given(
+    hnp.arrays(np.int64, matrices, elements=st.integers(-2, 2)),
+    st.sampled_from([-4.0, 0.5, 1024.0]),
+)
+def test_a_scale_scales_the_heights_alone(points, scale):
+    Z, scaled = single_linkage(points), single_linkage(points * scale)
+    np.testing.assert_array_equal(scaled[:, [0, 1, 3]], Z[:, [0, 1, 3]])
+    np.testing.assert_array_equal(scaled[:, 2], abs(scale) * Z[:, 2])
+
+
+@fast
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40),
+    st.randoms(),
+)
+def test_purity_counts(pairs, random):
+    used = sorted({label for label, _ in pairs})
+    pairs = [(used.index(label), net) for label, net in pairs]
+    members = [[net for label, net in pairs if label == c] for c in range(len(used))]
+    found = purity(*zip(*pairs, strict=True))
+    for cluster, nets in enumerate(members):
+        most = max(nets.count(net) for net in nets)
+        assert found.share[cluster] == most / len(nets)
+        assert nets.count(found.net[cluster]) == most
+    assert found.size.tolist() == [len(nets) for nets in members]
+    assert (found.mean == 1) == all(len(set(nets)) == 1 for nets in members)
+    # Neither the order of points nor the names of nets matter.
+    random.shuffle(pairs)
+    renamed = purity(*zip(*[(label, 9 - net) for label, net in pairs], strict=True))
+    np.testing.assert_array_equal(renamed.share, found.share)
+
+
 def test_purity_by_hand():
     found = purity([0, 0, 0, 1, 1, 2], ["a", "b", "b", "c", "a", "a"])
     assert found.net.tolist() == ["b", "a", "a"]  # "a" before "c" in the tie

@@ -152,6 +152,25 @@ def test_reading_backwards_mirrors_the_gradient_alone(x):
     np.testing.assert_allclose(after, expected, rtol=1e-9, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=50)
+@given(whole_numbers, st.randoms())
+def test_the_order_of_weights_matters_to_the_gradient_alone(x, random):
+    order = list(range(x.shape[1]))
+    random.shuffle(order)
+    before, after = whole(x)[:, :8], whole(x[:, order])[:, :8]
+    np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(whole_numbers)
+def test_percentiles_rise_and_lie_between_the_extremes(x):
+    for values, part in ((x, whole(x)[:, :8]), (np.diff(x), whole(x)[:, 8:])):
+        ranks = part[:, [P1, P25, P50, P75, P99]]
+        assert (np.diff(ranks) >= 0).all() and (part[:, VAR] >= 0).all()
+        assert (ranks >= values.min(1, keepdims=True)).all()
+        assert (ranks <= values.max(1, keepdims=True)).all()
+
+
 # --- what is defined --------------------------------------------------------------
 
 

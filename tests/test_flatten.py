@@ -92,6 +92,23 @@ def test_slices_tile_the_vector(state):
         assert sorted(picked.tolist()) == list(range(layout.size))
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    state_dicts().filter(lambda s: any(t.numel() for t in coordinates(s).values())),
+    st.integers(0, 2**32),
+)
+def test_any_vector_survives_the_round_trip(state, seed):
+    """A layout does not mix coordinates up: each number comes back in its place."""
+    layout = Layout.of(coordinates(state))
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randperm(layout.size, generator=generator).to(layout.dtype)
+    back = layout.flatten(layout.unflatten(vector))
+    for piece in layout:  # a tensor's own type may round
+        part = slice(piece.start, piece.stop)
+        rounded = vector[part].to(state[piece.name].dtype).to(layout.dtype)
+        assert torch.equal(back[part], rounded)
+
+
 def test_the_papers_nets():
     a1, a2 = Layout.of(A1()), Layout.of(A2())
     assert (a1.size, a2.size) == (2160, 1376)

@@ -31,7 +31,10 @@ def test_a_folder_is_sorted(folder, tmp_path, capsys, book_style):
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "4 checkpoints of 1 architecture in 1 run; 1 rejected",
-        *(str(out / f"lineage.{suffix}") for suffix in ("json", "csv", "svg", "png")),
+        *(
+            str(out / f"lineage.{suffix}")
+            for suffix in ("json", "csv", "svg", "png", "sha256")
+        ),
     ]
     assert said.err == (
         "rejected 'empty.pt': it is empty (0 bytes): copy or save it again.\n"
@@ -64,7 +67,7 @@ def test_without_the_extra_book_there_are_no_pictures(
         "no picture was drawn, since matplotlib or seaborn is missing"
     )
     assert sorted(path.name for path in out.iterdir()) == [
-        "lineage.csv", "lineage.json",
+        "lineage.csv", "lineage.json", "lineage.sha256",
     ]  # fmt: skip
 
 

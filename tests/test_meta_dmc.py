@@ -464,9 +464,9 @@ def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
     whole = file.read_bytes()
     for damaged in (b"", whole[:1000], b"no checkpoint", whole[: len(whole) // 2]):
         file.write_bytes(damaged)
-        fails("is damaged: delete it, and train anew")
+        fails("dmc.pt is damaged: restore it from a copy, or delete it to begin anew")
     torch.save([1, 2], file)
-    fails("is damaged")
+    fails("dmc.pt is of no training: give another file")
 
 
 def test_a_hostile_checkpoint_runs_nothing(data, tmp_path):

@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -462,8 +463,9 @@ def test_logs_that_cannot_be_continued(tmp_path):
         ValueError, match="cannot be written .*: give the name of a file"
     ):
         TrajectoryMonitor(net, log=tmp_path / "nowhere" / "log.jsonl")
-    newer = log.read_text().replace('"format": 1', '"format": 2')
-    log.write_text(newer)
+    log.write_text(re.sub(r', "crc": "\w+"', "", log.read_text()))  # as once written
+    assert len(read_log(log)) == 1
+    log.write_text(log.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(ValueError, match="has format version 2, this nwslib reads up"):
         read_log(log)
 

@@ -596,6 +596,37 @@ def test_kept_epochs_are_spread_evenly(data):
     assert np.abs(kept - ideal).max() <= 0.5 + 1e-9
 
 
+#: Few values, near one another, so that every criterion is met now and then.
+near_accuracies = st.lists(
+    st.sampled_from([0.1, 0.5, 0.5 + 1e-9, 0.6]), min_size=1, max_size=90
+)
+
+
+@such_that(near_accuracies)
+def test_criteria_are_as_printed(v):
+    falling = [b < a for a, b in zip(v, v[1:], strict=False)]
+    assert stopping.overfits(v) == (len(falling) >= 5 and all(falling[-5:]))
+    still = [abs(b - a) < 1e-8 for a, b in zip(v, v[1:], strict=False)]
+    assert stopping.is_stuck(v) == (len(still) >= 30 and all(still[-30:]))
+    smooth, below = v[0], 0
+    for accuracy in v[1:]:
+        below += accuracy < smooth
+        smooth = 0.5 * accuracy + 0.5 * smooth
+    assert stopping.is_noisy(v) == (below >= 30)
+
+
+@such_that(near_accuracies, near_accuracies)
+def test_what_is_noisy_stays_noisy(v, more):
+    assert stopping.is_noisy(v + more) or not stopping.is_noisy(v)
+
+
+@such_that(near_accuracies)
+def test_the_first_criterion_that_holds_ends_a_training(v):
+    reasons = [name for name, holds in stopping.CRITERIA.items() if holds(v)]
+    expected = reasons[0] if reasons and len(v) > 20 else None
+    assert reason_to_stop(v) == expected
+
+
 def test_kept_epochs_of_a_short_training_are_all():
     assert kept_epochs(19) == tuple(range(20))
     assert kept_epochs(38) == tuple(range(0, 39, 2))

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import shutil
 import subprocess
 import time
@@ -15,11 +16,13 @@ from nwslib import report
 from nwslib.profiles import get_profile
 from nwslib.report import (
     check_parameters,
+    larger_table,
     provenance,
     recorded,
     side_by_side,
     verdict,
     write_results,
+    write_table,
 )
 
 KNOWN = "profile seed n_models"
@@ -158,14 +161,26 @@ def test_nothing_recorded(tmp_path):
 def test_killed_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = write_results(tmp_path, "01_x", {"n": 1}, SOURCE)
 
-    def half(self, text, encoding):
-        self.write_bytes(text[:10].encode())
+    def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(KeyboardInterrupt):
-        write_results(tmp_path, "01_x", {"n": 2}, SOURCE)
+    monkeypatch.setattr(os, "replace", stopped)
+    for write in (
+        lambda: write_results(tmp_path, "01_x", {"n": 2}, SOURCE),
+        lambda: write_table(tmp_path, "01_x", pd.DataFrame({"n": [2]}), "paper"),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            write()
     assert recorded("01_x", path.parent)["numbers"] == {"n": 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_files_of_earlier_versions_are_read_unchecked(tmp_path):
+    (tmp_path / "01_x-paper.json").write_text('{"numbers": {}, "provenance": {}}')
+    assert recorded("01_x", tmp_path) == {"numbers": {}, "provenance": {}}
+    table = pd.DataFrame({"n": [1]})
+    table.to_parquet(tmp_path / "x-full.parquet")
+    pd.testing.assert_frame_equal(larger_table("x", table, "quick", tmp_path), table)
 
 
 def test_numbers_that_are_no_json_leave_the_old_file(tmp_path):

@@ -179,6 +179,10 @@ t.grown(sys.argv[1], "A2", images)
 """
 
 
+@pytest.mark.hard(
+    "kill -9 while a zoo is grown",
+    "it goes on, or begins anew; no half file is taken for a whole one",
+)
 @pytest.mark.skipif(os.name != "posix", reason="kills as POSIX systems do")
 def test_killed_process_loses_only_its_stack(digits, tmp_path):
     killed = subprocess.run(
@@ -208,6 +212,10 @@ def test_damaged_zoo_is_not_trained_over(digits, tmp_path, monkeypatch):
         grown(tmp_path, "A1", digits)
 
 
+@pytest.mark.hard(
+    "two write one zoo",
+    "the second is told to wait",
+)
 def test_zoo_in_work_is_left_alone(digits, tmp_path, monkeypatch):
     path = grown(tmp_path, "A1", digits).path
     header = Zoo.open(path)

@@ -201,6 +201,10 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.hard(
+    "a writer stops between any two of its steps",
+    "it goes on, or begins anew; no half file is taken for a whole one",
+)
 def test_killed_between_any_two_steps(tmp_path: Path, monkeypatch) -> None:
     """Stop at every flush (one before and one after each rename), then go on."""
     real, left = os.fsync, 0
@@ -246,6 +250,10 @@ def write_until_killed(path: Path, started: Event) -> None:
             writer.add(**shard([n_runs, n_runs + 1]))
 
 
+@pytest.mark.hard(
+    "kill -9 while a zoo is written",
+    "it goes on, or begins anew; no half file is taken for a whole one",
+)
 def test_kill_9(tmp_path: Path) -> None:
     # Forked from a process that has imported all, so that a writer starts at once.
     context = multiprocessing.get_context("forkserver")
@@ -309,6 +317,10 @@ def test_a_zoo_without_runs_stays_unfinished(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
+@pytest.mark.hard(
+    "two write one zoo",
+    "the second is told to wait",
+)
 def test_two_writers(tmp_path: Path) -> None:
     with ZooWriter.create(tmp_path, LAYOUT, **KIND) as writer:
         writer.add(**shard([0, 1]))

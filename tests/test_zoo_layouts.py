@@ -575,6 +575,10 @@ print(len(t.Zoo.open(path)) - len(stored))
 """
 
 
+@pytest.mark.hard(
+    "the disk is full while a zoo is written",
+    "one sentence; what was stored stays, and the zoo goes on",
+)
 def test_a_file_system_without_room(tmp_path: Path) -> None:
     """A real one, in memory, that only the child process sees."""
     mount = "mount -t tmpfs -o size=256k tmpfs $0 && head -c 100k /dev/zero >$0/ballast"

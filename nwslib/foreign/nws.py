@@ -16,14 +16,16 @@ layer out of ``depth_fc``. A table may hold either: ``weightn_conv`` and
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cache
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
+from nwslib import _files
 from nwslib.checkpoints import Rejected
 from nwslib.checkpoints.refusal import Refused, quoted, why
 from nwslib.flatten import Layout
@@ -47,6 +49,8 @@ CODES = {
 }
 #: Splits in the order of ``error.bin``'s columns.
 SPLITS = ("train", "valid", "test")
+#: Checksums of what :func:`nwslib.foreign.write_nws` wrote; released files have none.
+SUMS = f"nws{_files.LIST}"
 FLOAT = np.dtype("<f8")
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -87,10 +91,11 @@ def open_nws(place: str | Path, snapshots: int = 20) -> ForeignZoo:
             f"no table (.csv) in {folder}: put the released table beside the runs' "
             "folders."
         )
+    source = _Source(root, folder / SUMS)
     listed = [
         (file.stem, row)
         for file in tables
-        for row in _read_table(root, file).to_dict("records")
+        for row in _read_table(source, file).to_dict("records")
     ]
     names = [row["path"] for _, row in listed]
     rows, rejected, seen = [], [], set()
@@ -100,7 +105,7 @@ def open_nws(place: str | Path, snapshots: int = 20) -> ForeignZoo:
                 raise Refused("it is listed twice: delete one of the rows.")
             seen.add(row["path"])
             rows.append(
-                {"run": run, "seed": None, "table": stem} | _run(root, row, snapshots)
+                {"run": run, "seed": None, "table": stem} | _run(source, row, snapshots)
             )
         except Exception as error:  # a foreign file: anything can be wrong with it
             rejected.append(Rejected(row["path"], why(error)))
@@ -111,27 +116,47 @@ def open_nws(place: str | Path, snapshots: int = 20) -> ForeignZoo:
         rows,
         rejected,
         names,
-        weights=lambda row, wanted: _read_weights(root, row, wanted),
-        history=lambda row: _read_history(root, row),
+        weights=lambda row, wanted: _read_weights(source, row, wanted),
+        history=lambda row: _read_history(source, row),
     )
 
 
-def _read_table(root: str, file: Path) -> pd.DataFrame:
+class _Source:
+    """The folder of a table, and checksums of the files in it, if it has any."""
+
+    def __init__(self, root: str, sums: Path) -> None:
+        self.root = root
+        self._sums = _files.read_list(sums) if sums.is_file() else {}
+
+    def folder(self, path: str) -> str:
+        """A run's real folder."""
+        return inside(self.root, path, folder=True)
+
+    def read(self, path: str, file: str, most: int) -> bytes:
+        """A run's file of at most so many bytes; Refused if its checksum differs."""
+        data = read_bytes(self.folder(path), file, most)
+        name = (PurePath(path) / file).as_posix()
+        if self._sums and hashlib.sha256(data).hexdigest() != self._sums.get(name):
+            raise Refused(f"{file} is not as {SUMS} says: copy it again.")
+        return data
+
+
+def _read_table(source: _Source, file: Path) -> pd.DataFrame:
     try:
-        data = read_bytes(root, file.name, _MOST_TABLE)
+        data = source.read("", file.name, _MOST_TABLE)
     except Refused as error:
         raise ValueError(f"cannot read {file}: {error}") from error
     return table(file, data, COLUMNS)
 
 
-def _run(root: str, given: dict[str, str], snapshots: int) -> dict:
+def _run(source: _Source, given: dict[str, str], snapshots: int) -> dict:
     """A row of our table for one of theirs; its files' sizes are checked."""
     if not given["path"]:
         raise Refused("its row has no path: correct the table.")
     chosen = _hyper_parameters(given)
     architecture = chosen.architecture
     layout, n_conv = counted(architecture)
-    folder = inside(root, given["path"], folder=True)
+    folder = source.folder(given["path"])
     for k in range(snapshots):
         _check_size(folder, weights_file(k), layout.size)
     if os.path.lexists(os.path.join(folder, weights_file(snapshots))):
@@ -139,7 +164,7 @@ def _run(root: str, given: dict[str, str], snapshots: int) -> dict:
             f"it has more than {snapshots} files of weights: open it with the number "
             "that it has (snapshots=)."
         )
-    errors, steps, seconds = _read_errors(folder)
+    errors, steps, seconds = _read_errors(source, given["path"])
     epochs = len(errors) - 1
     if epochs + 1 < snapshots:
         raise Refused(
@@ -259,9 +284,9 @@ def _check_size(root: str, path: str, n_weights: int) -> None:
         )
 
 
-def _read_errors(folder: str) -> tuple[np.ndarray, int, float]:
+def _read_errors(source: _Source, run: str) -> tuple[np.ndarray, int, float]:
     """Errors in % [epochs + 1, train, valid, test], steps, seconds."""
-    data = read_bytes(folder, "error.bin", _MOST_EPOCHS * 5 * FLOAT.itemsize)
+    data = source.read(run, "error.bin", _MOST_EPOCHS * 5 * FLOAT.itemsize)
     if not data or len(data) % (5 * FLOAT.itemsize):
         raise Refused(
             f"error.bin holds {len(data)} bytes, no whole rows of 5 float64: copy it "
@@ -269,7 +294,7 @@ def _read_errors(folder: str) -> tuple[np.ndarray, int, float]:
         )
     errors = np.frombuffer(data, FLOAT).reshape(-1, 5)[:, 1:4]
     check_values(errors, 0, 100, "error.bin")
-    data = read_bytes(folder, "stat.bin", 2**20)
+    data = source.read(run, "stat.bin", 2**20)
     if len(data) != 4 * FLOAT.itemsize:
         raise Refused(
             f"stat.bin holds {len(data)} bytes, not 4 float64: copy it again."
@@ -288,19 +313,20 @@ def _accuracy(errors: np.ndarray) -> np.ndarray:
     return 1 - errors / 100
 
 
-def _read_weights(root: str, row: dict, wanted: slice) -> np.ndarray:
-    folder = inside(root, row["path"], folder=True)
+def _read_weights(source: _Source, row: dict, wanted: slice) -> np.ndarray:
     places = range(wanted.start, wanted.stop)
     out = np.empty((len(places), row["n_weights"]))
     for place, k in enumerate(places):
         # Read, not mapped: a file cut short while it is mapped ends the process.
-        _check_size(folder, weights_file(k), row["n_weights"])
-        out[place] = np.fromfile(inside(folder, weights_file(k)), FLOAT)
+        _check_size(source.folder(row["path"]), weights_file(k), row["n_weights"])
+        most = FLOAT.itemsize * row["n_weights"]
+        data = source.read(row["path"], weights_file(k), most)
+        out[place] = np.frombuffer(data, FLOAT)
     return out
 
 
-def _read_history(root: str, row: dict) -> pd.DataFrame:
-    accuracy = _accuracy(_read_errors(inside(root, row["path"], folder=True))[0])
+def _read_history(source: _Source, row: dict) -> pd.DataFrame:
+    accuracy = _accuracy(_read_errors(source, row["path"])[0])
     return pd.DataFrame(
         {
             "run": row["run"],

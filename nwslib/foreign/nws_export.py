@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from nwslib import _files
 from nwslib.foreign.nws import (
     CODES,
     COLUMNS,
     FLOAT,
     SPLITS,
+    SUMS,
     architecture_of,
     counted,
     weights_file,
@@ -45,7 +46,8 @@ def write_nws(zoo: Zoo, folder: str | Path) -> Path:
     -------
     Path
         The table, ``nws.csv``. It is written last, so that a folder with a table is
-        whole.
+        whole. ``nws.sha256`` beside it has the checksums of all files, which
+        :func:`nwslib.foreign.open_nws` compares.
 
     Raises
     ------
@@ -68,16 +70,22 @@ def write_nws(zoo: Zoo, folder: str | Path) -> Path:
     runs = zoo.runs.to_dict("records")
     errors = [_errors(row, histories.get(row["run"])) for row in runs]
     table = pd.DataFrame([_row(zoo, row) for row in runs], columns=list(COLUMNS))
+    sums = b""
     for row, path, rows in zip(runs, table["path"], errors, strict=True):
         (folder / path / "weights").mkdir(parents=True)
-        for k, vector in enumerate(zoo.weights([row["run"]])[0]):  # [weights]
-            vector.astype(FLOAT).tofile(folder / path / weights_file(k))
-        rows.tofile(folder / path / "error.bin")
         stat = (len(rows), row["steps"], row["epochs"], row["seconds"])
-        np.array(stat, FLOAT).tofile(folder / path / "stat.bin")
-    temporary = folder / "nws.csv.tmp"
-    table.to_csv(temporary, index=False)
-    os.replace(temporary, folder / "nws.csv")
+        files = {"error.bin": rows, "stat.bin": np.array(stat)}
+        for k, vector in enumerate(zoo.weights([row["run"]])[0]):  # [weights]
+            files[weights_file(k)] = vector
+        data = {
+            f"{path}/{name}": v.astype(FLOAT).tobytes() for name, v in files.items()
+        }
+        for name in data:
+            (folder / name).write_bytes(data[name])
+        sums += _files.list_of(data)
+    data = table.to_csv(index=False, lineterminator="\n").encode()
+    _files.put(folder / SUMS, sums + _files.list_of({"nws.csv": data}))
+    _files.put(folder / "nws.csv", data)
     return folder / "nws.csv"
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from nwslib import _files
 from nwslib.lineage.result import Lineage
 
 
@@ -13,6 +14,9 @@ def write_lineage(
     lineage: Lineage, out: str | Path, pictures: Mapping[str, bytes] | None = None
 ) -> list[Path]:
     """Write ``lineage.json``, ``lineage.csv`` and the pictures given.
+
+    Last comes ``lineage.sha256``, their checksums, to be compared by ``python -m nwslib
+    verify`` or ``sha256sum --check``.
 
     Nothing is written before all is ready, and each file appears whole or not at
     all, in place of an earlier one.
@@ -44,9 +48,8 @@ def write_lineage(
     }
     files = {name: text.encode() for name, text in contents.items()}
     files |= pictures or {}
-    from nwslib.zoo.storage import write  # pandas: only where it is used
-
+    files[f"lineage{_files.LIST}"] = _files.list_of(files)
     out.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        write(out, name, data)
+        _files.put(out / name, data)
     return [out / name for name in files]

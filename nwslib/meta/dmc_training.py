@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from nwslib import _files
 from nwslib.meta import dmc
 from nwslib.meta.dmc_classifier import AT_ONCE, DeepClassifier, Recipe
 from nwslib.meta.protocol import Examples
 from nwslib.meta.weight_store import WeightStore
-from nwslib.zoo import storage
 
 #: Adam's learning rate, the factor that lowers it, and how often it does.
 RATE, DECAY, N_DECAYS = 1e-3, 0.95, 50
@@ -39,11 +38,6 @@ RATE, DECAY, N_DECAYS = 1e-3, 0.95, 50
 _LOOKS = 4
 # What a checkpoint has beside net and optimiser.
 _STATE = ("history", "least", "stale", "best")
-# What reading a damaged checkpoint may raise.
-_DAMAGED = (
-    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError,
-    AttributeError, ValueError, OSError,
-)  # fmt: skip
 
 
 def train(
@@ -219,24 +213,28 @@ class _Run:
                    "adam": self.adam.state_dict()}  # fmt: skip
         buffer = io.BytesIO()
         torch.save(content | {name: getattr(self, name) for name in _STATE}, buffer)
-        storage.write(path.parent, path.name, buffer.getvalue())
+        _files.put(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint; ValueError if it is not of this training."""
-        asked, stored = self._asked(), path.read_bytes()
+        asked = self._asked()
+        content = _files.load_torch(path, self.store.device)
         try:
-            content = torch.load(
-                io.BytesIO(stored), map_location=self.store.device, weights_only=True
-            )
             found = dict(content["asked"])
             if found == asked:
                 self.net.load_state_dict(content["net"])
                 self.adam.load_state_dict(content["adam"])
             for name in _STATE:
                 setattr(self, name, content[name])
-        except _DAMAGED as error:
+        except (
+            RuntimeError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ValueError,
+        ) as error:
             raise ValueError(
-                f"checkpoint {path} is damaged: delete it, and train anew."
+                f"checkpoint {path} is of no training: give another file."
             ) from error
         for name, value in asked.items():
             if found.get(name) != value:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nwslib import _files
 from nwslib.checkpoints.refusal import first_line, quoted
 from nwslib.meta.guess import HYPERPARAMETERS, Guesser
 from nwslib.meta.unusual import SHAPE, Range
@@ -86,14 +86,8 @@ def save(guesser: Guesser, path: str | Path) -> Path:
             f"a guesser with a {strange} cannot be saved: train it with a trainer of "
             "logistic regressions."
         )
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    _files.put(Path(path), data)
+    return Path(path)
 
 
 def find(path: str | Path | None = None) -> Path:

@@ -380,7 +380,8 @@ def _index(
 def _write(file: Path, vectors: Iterable[NDArray]) -> None:
     """Write vectors to a file, one after the other."""
     # Not written through the map: a full disk is then an error that can be caught.
-    temporary = file.with_name(f"{file.name}.tmp")
+    # Its own name, for another process may be making the same.
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as sink:
             for vector in vectors:

@@ -30,10 +30,12 @@ goes on when the training does.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
 
+from nwslib import _files
 from nwslib.monitor.live import TrajectoryMonitor
 
 #: Beside the other files of a Hugging Face checkpoint.
@@ -90,7 +92,7 @@ class TransformersHooks:
         self.monitor = TrajectoryMonitor(model, **self._options)
         saved = _checkpoint(args, state) / _STATE_FILE
         if state.global_step and saved.is_file():
-            self.monitor.load_state_dict(torch.load(saved, weights_only=True))
+            self.monitor.load_state_dict(_files.load_torch(saved))
 
     def on_step_end(self, args, state, control, **_: object) -> None:
         """Count an optimizer step."""
@@ -101,7 +103,9 @@ class TransformersHooks:
         """Add a file to the checkpoint that was just written."""
         folder = _checkpoint(args, state)
         if self.monitor and folder.is_dir():
-            torch.save(self.monitor.state_dict(), folder / _STATE_FILE)
+            buffer = io.BytesIO()
+            torch.save(self.monitor.state_dict(), buffer)
+            _files.put(folder / _STATE_FILE, buffer.getvalue())
 
 
 def _checkpoint(args, state) -> Path:

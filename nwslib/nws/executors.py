@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -78,7 +79,8 @@ def local(workers: int | None = None) -> Executor:
             initargs=(pickle.dumps((function, shared)),),
         )
         try:
-            futures = {pool.submit(_call, task): task for task in tasks}
+            with _deaf_to_interrupts():
+                futures = {pool.submit(_call, task): task for task in tasks}
             for future in as_completed(futures):
                 # Popped, so that a result is freed when the caller has used it.
                 yield futures.pop(future), pickle.loads(future.result())
@@ -156,6 +158,23 @@ def dask(address: str | None = None) -> Executor:
                 ) from error
 
     return run
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that start in here never hear of Ctrl-C: this one ends them.
+
+    A terminal sends it to all, and each worker would tell of it at length. Here it
+    waits until the block is left.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not POSIX
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cores() -> int:

@@ -5,6 +5,7 @@ column and returns the figure. Nets keep their colour from figure to figure;
 where a figure shows zoos, they stand in the order given.
 """
 
+from nwslib.plots import _needed  # noqa: F401 - first, to say what to install
 from nwslib.plots.deep import (
     accuracy_curves,
     grouped_accuracies,

@@ -13,7 +13,7 @@ import safetensors
 from numpy.typing import ArrayLike
 
 from nwslib.flatten import Layout
-from nwslib.zoo import identity, storage
+from nwslib.zoo import identity, shards, storage
 
 #: Names of the types of stored weights in safetensors files.
 _STORED = {"float32": "F32", "float16": "F16"}
@@ -80,7 +80,18 @@ class Zoo:
             or if its header, layouts or a table are damaged.
         """
         path = Path(path)
-        header = storage.read_header(path)
+        return storage.at_rest(
+            path, lambda header: cls._opened(path, header, layout, allow_partial)
+        )
+
+    @classmethod
+    def _opened(
+        cls,
+        path: Path,
+        header: dict,
+        layout: Layout | Mapping[str, Layout] | None,
+        allow_partial: bool,
+    ) -> Zoo:
         layouts = identity.read_layouts(path, header)
         if layout is not None:
             found = identity.layouts_difference(layouts, identity.named(layout))
@@ -177,8 +188,9 @@ class Zoo:
         ------
         ValueError
             If a run or snapshot is not in the zoo, the runs have several layouts, or
-            a shard is missing or damaged. Only its size and structure are checked
-            here: :func:`verify` reads every byte.
+            a shard is missing or damaged. What is read is held against its checksum
+            (zoos of earlier versions have none, there only size and structure are
+            looked at); :func:`verify` reads every byte.
         """
         ids = np.asarray(self.runs["run"] if runs is None else runs)
         if ids.size and ids.dtype.kind not in "iu":
@@ -211,14 +223,22 @@ class Zoo:
         for name, rows in rows_of.items():
             try:
                 with safetensors.safe_open(self.path / name, "numpy") as shard:
+                    sums = shards.checksums(shard)
                     for row in rows:
-                        tensor = shard.get_slice(str(ids[row]))  # [snapshots, size]
+                        run = str(ids[row])
+                        tensor = shard.get_slice(run)  # [snapshots, size]
                         if tensor.get_shape() != [len(self.snapshots), size]:
                             raise storage.damaged(
-                                self.path, f"{name} does not fit run {ids[row]}"
+                                self.path, f"{name} does not fit run {run}"
                             )
                         for column, place in enumerate(places):
-                            out[row, column] = tensor[place]
+                            out[row, column] = vector = tensor[place]
+                            if not shards.intact(sums, run, place, vector):
+                                raise storage.damaged(
+                                    self.path,
+                                    f"{name} is altered (snapshot "
+                                    f"{self.snapshots[place]} of run {run} differs)",
+                                )
             except safetensors.SafetensorError as error:
                 raise storage.damaged(
                     self.path, f"{name} is altered ({error})"
@@ -271,10 +291,18 @@ def verify(path: str | Path) -> list[str]:
         If there is no zoo at ``path``.
     """
     path = Path(path)
-    try:
-        header = storage.read_header(path)
-    except ValueError as damage:
-        return [str(damage)]
+    while True:
+        try:
+            header = storage.read_header(path)
+            damages = _damages(path, header)
+            if not damages or storage.read_header(path) == header:
+                return damages  # else a writer has gone on meanwhile
+        except ValueError as damage:
+            return [str(damage)]
+
+
+def _damages(path: Path, header: dict) -> list[str]:
+    """What :func:`verify` says by a header that was read."""
     damages = [
         damage
         for name, entry in header["files"].items()

@@ -1,10 +1,14 @@
 """One shard: its rows and weights checked, its file.
 
-The file is safetensors, one tensor a run, named by the run's id.
+The file is safetensors, one tensor a run, named by the run's id. Its metadata has a
+checksum (CRC-32) of each snapshot of each run, so that a reader of few can tell
+whether it was given what was stored. Files of older versions have none.
 """
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +22,7 @@ from torch import Tensor
 from nwslib.flatten import Layout
 from nwslib.zoo.identity import UNNAMED
 
+_CHECKSUMS = "crc32"  # in the metadata, as JSON: by run, a number a snapshot
 _HISTORY_COLUMNS = ("run", "epoch", "split", "accuracy", "loss")
 
 
@@ -187,4 +192,26 @@ def pack(
         diverged[place] = not finite.all()
         # safetensors would store other strides scrambled
         stored[str(run)] = kept.contiguous().numpy()
-    return safetensors.numpy.save(stored), diverged
+    sums = {run: [zlib.crc32(row) for row in net] for run, net in stored.items()}
+    data = safetensors.numpy.save(stored, {_CHECKSUMS: json.dumps(sums)})
+    return data, diverged
+
+
+def checksums(shard: safetensors.safe_open) -> dict[str, list[int]]:
+    """Checksums of each run's snapshots in an open shard; empty if it is an old one.
+
+    Raises
+    ------
+    SafetensorError
+        If they cannot be read.
+    """
+    text = (shard.metadata() or {}).get(_CHECKSUMS, "{}")
+    try:
+        return {run: list(sums) for run, sums in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise safetensors.SafetensorError("its checksums are none") from error
+
+
+def intact(sums: dict[str, list[int]], run: str, place: int, row: np.ndarray) -> bool:
+    """Whether a snapshot is as it was stored, for all that :func:`checksums` says."""
+    return not sums or sums.get(run, [])[place : place + 1] == [zlib.crc32(row)]

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import filelock
 import pandas as pd
+
+from nwslib import _files
 
 #: Newest version of the folder's format; readers refuse a newer one. A zoo of several
 #: layouts has version 2, all others 1.
@@ -25,29 +29,15 @@ FORMAT_VERSION = 2
 #: File of the layouts, where there are several.
 LAYOUTS = "layouts.json"
 
+Read = TypeVar("Read")
+
 _HEADER = "zoo.json"
 _LOCK = ".lock"
 
 
 def write(path: Path, name: str, data: bytes) -> dict:
     """Put a file in place as one step; return its header entry (bytes, sha256)."""
-    target = path / name
-    temporary = target.with_name(f"{target.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # so that the rename itself is on the disk
-        finally:
-            os.close(folder)
+    _files.put(path / name, data, alone=True)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -67,8 +57,8 @@ def room_needed(path: Path) -> Iterator[None]:
 
 def write_header(path: Path, header: dict) -> None:
     """Replace the header: the step that makes a zoo's new state the valid one."""
-    header = header | {"sha256": _digest(header)}
-    write(path, _HEADER, json.dumps(header, indent=1).encode())
+    text = json.dumps(_files.sealed(header), indent=1)
+    write(path, _HEADER, text.encode())
 
 
 def read_header(path: Path) -> dict:
@@ -91,16 +81,27 @@ def read_header(path: Path) -> dict:
     try:
         header = json.loads(file.read_bytes())
         format_version = int(header["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(path, f"{_HEADER} is truncated or altered") from error
     if format_version > FORMAT_VERSION:
         raise ValueError(
             f"zoo {path} has format version {format_version}, this nwslib reads up to "
-            f"version {FORMAT_VERSION}: upgrade nwslib."
+            f"version {FORMAT_VERSION}: upgrade nwslib, unless {_HEADER} was altered."
         )
-    if header.pop("sha256", None) != _digest(header):
+    if header.pop(_files.SEAL, None) != _files.digest(header):
         raise damaged(path, f"{_HEADER} is altered (sha256 differs)")
     return header
+
+
+def at_rest(path: Path, read: Callable[[dict], Read]) -> Read:
+    """Read by the header, and again if a writer replaced it meanwhile."""
+    while True:
+        header = read_header(path)
+        try:
+            return read(header)
+        except ValueError:
+            if read_header(path) == header:
+                raise
 
 
 def check(path: Path, name: str, entry: dict, *, every_byte: bool) -> str | None:
@@ -125,9 +126,8 @@ def check(path: Path, name: str, entry: dict, *, every_byte: bool) -> str | None
         word = "truncated" if size < entry["bytes"] else "altered"
         return f"{name} is {word} ({size} bytes instead of {entry['bytes']})"
     if every_byte:
-        with open(file, "rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                return f"{name} is altered (sha256 differs)"
+        if _files.sha256_of(file) != entry["sha256"]:
+            return f"{name} is altered (sha256 differs)"
     return None
 
 
@@ -167,6 +167,11 @@ def acquire(path: Path) -> filelock.BaseFileLock:
     lock = filelock.FileLock(path / _LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()
+    except NotImplementedError as error:
+        raise OSError(
+            f"the file system of zoo {path} has no locks, which keep two writers "
+            "apart: choose a folder on another one."
+        ) from error
     except filelock.Timeout as error:
         raise ValueError(
             f"another writer is working on zoo {path}: wait until it has finished, or "
@@ -179,14 +184,11 @@ def read_table(path: Path, header: dict, stem: str) -> pd.DataFrame:
     """Read the ``runs`` or ``history`` table; ValueError if it is damaged."""
     name = header["tables"][stem]
     require(path, header, name)
-    return pd.read_parquet(path / name)
+    # Its bytes: pyarrow does not take every path that the system does.
+    return pd.read_parquet(io.BytesIO((path / name).read_bytes()))
 
 
 def require(path: Path, header: dict, name: str) -> None:
     """Raise ValueError unless a file is byte for byte what the header says."""
     if problem := check(path, name, header["files"][name], every_byte=True):
         raise damaged(path, problem)
-
-
-def _digest(header: dict) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
