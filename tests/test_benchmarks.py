@@ -10,16 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
+import deep
 import features
 import gpu
 import measuring
 import nws
 import pipeline
 import run
+import slices
 import training
 from measuring import Growth, Row
 from nwslib import plots
 from nwslib.features import of_zoo
+from nwslib.meta import dmc
 from nwslib.nets import get_net
 from nwslib.recipe import Recipe, Schedule
 from nwslib.train import build_stack
@@ -38,6 +41,8 @@ def in_small(monkeypatch):
     monkeypatch.setattr(training, "_GENERAL", "eager")
     monkeypatch.setattr(training, "process_per_core", training.plain_loop)
     monkeypatch.setattr(nws, "process_per_core", nws.one_process)
+    monkeypatch.setattr(deep, "process_per_core", deep.one_process)
+    monkeypatch.setattr(slices, "_WORKERS", 0)
 
 
 # --- numbers ----------------------------------------------------------------
@@ -109,6 +114,7 @@ def test_every_task_runs(name, in_small, tmp_path, capsys):
     asked = {
         "train-A1", "train-A2", "import-nwslib", "linkage-12500x2160", "lineage",
         "monitor-mlp", "monitor-resnet18", "nws", "nws-augmented", "features",
+        "dmc-step", "dmc-step-narrow", *(f"slices-{size}" for size in slices.SIZES),
     }  # fmt: skip
     assert bool(entry.get("targets")) == (name in asked)
     assert entry["name"] in capsys.readouterr().out
@@ -130,9 +136,16 @@ def test_stacks_of_sampled_nets_run_on_the_cpu_too(augmented):
     assert run.targets(result)[0]["target"] == 20
 
 
+def test_deep_meta_classifiers_steps_run_on_the_cpu_too():
+    result = deep.gpu_row(0.002, device="cpu")
+    check(result)
+    assert run.targets(result) == []
+
+
 def test_processes_share_the_cores():
     assert training.process_per_core(training.SETUPS["A1"], 2) > 0
     assert nws.process_per_core(nws.Work(False, 80, 2)) > 0
+    assert deep.process_per_core(deep.Work(1 / 64, 2, 1)) > 0
 
 
 # --- the sampled nets' plain loop ---------------------------------------------
@@ -176,6 +189,58 @@ def test_the_plain_loop_takes_the_same_features(tmp_path):
     theirs, ours = features.plain_loop(zoo), of_zoo(zoo).values
     assert theirs.shape == (4, 480)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+# --- deep meta-classifiers' peers ------------------------------------------------
+
+
+@pytest.mark.parametrize("nets", [1, 3])
+def test_the_peers_are_the_same_nets(nets):
+    spec = deep.Work(1 / 16, 2, 1).spec
+    ours = [dmc.build(spec, seed).eval() for seed in range(nets)]
+    theirs = deep.sequential(spec, nets).eval()
+    kinds = (torch.nn.Conv1d, torch.nn.Linear, torch.nn.BatchNorm1d, deep._Linears)
+    layers = [
+        [module for module in net.modules() if isinstance(module, kinds)]
+        for net in (theirs, *ours)
+    ]
+    with torch.no_grad():
+        for own, *given in zip(*layers, strict=True):
+            weights = [module.weight for module in given]
+            if isinstance(own, deep._Linears):
+                weights = [weight.T for weight in weights]
+            own.weight.copy_(torch.cat(weights).view(own.weight.shape))
+            biases = torch.cat([module.bias for module in given])
+            own.bias.copy_(biases.view(own.bias.shape))
+    x = torch.randn(2, nets, spec.length)
+    expected = torch.cat([net(x[:, k]) for k, net in enumerate(ours)], 1)
+    torch.testing.assert_close(theirs(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_limit_of_a_step_counts_every_layer():
+    work = deep.Work(1.0, 2, 1)
+    first = 2 * 8 * 5 * 5000
+    rest = sum(
+        2 * la.inputs * la.outputs * (5 * la.length if la.is_conv else 1)
+        for la in work.spec.layers[1:]
+    )
+    assert work.flops == 2 * (2 * first + 3 * rest)
+
+
+def test_the_plain_data_set_gives_slices_and_their_labels():
+    store = slices.random_store(2)
+    labels = torch.arange(len(store))
+    values, rows = slices.one_by_one(store, np.random.default_rng(0), 50)
+    nets = store.flat.view(len(store), -1).numpy()
+    pairs = [*zip(values, rows, strict=True)]
+    data = slices._Slices(store, labels, 50, 9)
+    assert len(data) == 9
+    pairs += [
+        (value.numpy(), int(label)) for value, label in map(data.__getitem__, range(9))
+    ]
+    for value, row in pairs:
+        (start,) = np.flatnonzero(nets[row] == value[0])[:1]
+        np.testing.assert_array_equal(nets[row, start : start + 50], value)
 
 
 # --- the peer jax-vmap --------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from torch import nn
 
 from nwslib.flatten import Layout
 from nwslib.meta import dmc, dmc_training
-from nwslib.meta.dmc_classifier import Recipe
+from nwslib.meta.dmc_classifier import DeepClassifier, Recipe
 from nwslib.meta.dmc_training import train
 from nwslib.meta.protocol import Examples, labelled
 from nwslib.meta.weight_store import WeightStore
@@ -478,6 +480,38 @@ def test_a_hostile_checkpoint_runs_nothing(data, tmp_path):
     with pytest.raises(ValueError, match="is damaged"):
         train(*data, TINY, checkpoint=tmp_path / "dmc.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_bfloat16_gives_about_the_same_steps_and_answers(data):
+    store, examples = data
+    half = Recipe(size=SIZE, width=1 / 4, dropout=0, autocast=True)
+    full = dataclasses.replace(half, autocast=False)
+    x = store.grid(examples.features, [0.5], SIZE)[:, 0]
+    y = torch.from_numpy((examples.labels == "b").astype(np.int64))
+    losses = {}
+    for recipe in (half, full):
+        net = dmc.build(recipe.spec(2))
+        adam = dmc_training.adam(net)
+        losses[recipe] = []
+        for _ in range(8):
+            with recipe.precision(x.device):
+                scores = net(x)
+                loss = nn.functional.cross_entropy(scores, y)
+            assert (scores.dtype == torch.bfloat16) == recipe.autocast
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses[recipe].append(loss.item())
+        assert all(p.dtype == torch.float32 for p in net.parameters())
+    np.testing.assert_allclose(losses[half], losses[full], atol=0.05)
+    assert losses[half][-1] < losses[half][0] / 2
+    classes, history = np.array(["a", "b"]), pd.DataFrame()
+    a, b = (
+        DeepClassifier(classes, net.eval(), recipe, history).predict_proba(x)
+        for recipe in (half, full)
+    )
+    assert not np.array_equal(a, b)
+    np.testing.assert_allclose(a, b, atol=0.05)
 
 
 def test_slices_of_another_size_are_refused(data):

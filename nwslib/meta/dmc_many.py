@@ -1,8 +1,8 @@
 """Many deep meta-classifiers at once: on a CPU one single-threaded process a core.
 
-A net of one thread keeps a core as busy as it can, and nothing waits for another, so
-that this beats both the threads of one training and stacks of several nets in grouped
-convolutions; the bench has the figures.
+Stacked, as one net whose convolutions have a group for each, they take half as long
+again: there is nothing to gain where a single net keeps a core busy. The bench's row
+``dmc-many`` has the figures.
 """
 
 from __future__ import annotations

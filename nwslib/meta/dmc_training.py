@@ -94,10 +94,10 @@ def train(
         raise ValueError(f"no folder {path.parent} for the checkpoint: make it first.")
     with _reproducible(device, threads):
         net = dmc.build(spec, seed).to(device)
-        adam = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
         run = _Run(
-            store, recipe, seed, classes, _balanced(learned, seed), left_out, net, adam
-        )
+            store, recipe, seed, classes, _balanced(learned, seed), left_out,
+            net, adam(net),
+        )  # fmt: skip
         if path is not None and path.exists():
             run.restore(path)
         with tqdm(
@@ -113,6 +113,11 @@ def train(
         if run.best:
             net.load_state_dict(run.best)
     return DeepClassifier(classes, net.eval(), recipe, pd.DataFrame(run.history))
+
+
+def adam(net: nn.Module) -> torch.optim.Adam:
+    """Adam in one pass over each weight, at the first learning rate."""
+    return torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
 
 
 def check(

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+import deep
 import features
 import gpu
 import imports
@@ -32,6 +33,7 @@ import linkage
 import monitoring
 import nws
 import scaling
+import slices
 import training
 from measuring import ROOT, Growth, Row, gpu_machine, machine, say
 
@@ -48,6 +50,10 @@ TASKS: dict[str, Callable[[float], Row | Growth]] = {
     "nws": partial(nws.row, False),
     "nws-augmented": partial(nws.row, True),
     "features": features.row,
+    "dmc-step": partial(deep.step_row, 1.0),
+    "dmc-step-narrow": partial(deep.step_row, 1 / 4),
+    "dmc-many": deep.many_row,
+    **{f"slices-{size}": partial(slices.row, size) for size in slices.SIZES},
     "growth-train-A1": partial(training.growth, "A1"),
     "growth-train-A2": partial(training.growth, "A2"),
     "growth-linkage": linkage.growth,
@@ -58,6 +64,7 @@ GPU_TASKS = {
     "train-A2-gpu": partial(gpu.epoch_row, "A2"),
     "nws-gpu": partial(nws.gpu_row, False),
     "nws-augmented-gpu": partial(nws.gpu_row, True),
+    "dmc-step-gpu": deep.gpu_row,
 }
 ZOO_TASKS = {
     "zoo-A1-gpu": partial(gpu.zoo_row, "A1"),
@@ -77,6 +84,9 @@ RATIOS = {
     "nws": {"plain-loop": 2.5},
     "nws-augmented": {"plain-loop": 2.5},
     "features": {"plain-loop": 20},
+    "dmc-step": {"eager-default": 1.3},
+    "dmc-step-narrow": {"eager-default": 1.3},
+    **{f"slices-{size}": {"data-set": 20} for size in slices.SIZES},
     "nws-gpu": {"plain-loop": 20},
     "nws-augmented-gpu": {"plain-loop": 20},
 }
