@@ -322,7 +322,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def _copy_pages(book: Book, target: Path) -> None:
     """Copy all that the pages need, except the chapters themselves."""
     others = shutil.ignore_patterns(
-        "*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
+        "[0-9]*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
     )
     shutil.copytree(book.source, target / "book", ignore=others)
     for name in ("_config.yml", "_toc.yml"):
