@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import browser
+import pipeline
 
 if "NWSLIB_BROWSER" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,8 @@ def visit(chromium):
         contexts.append(context)
         page = context.new_page()
         site = "/".join(address.split("/")[:3]) + "/"
-        page.on("console", lambda said: wrong.append(f"console: {said.text}"))
+        page.on("console", lambda said: said.type in ("error", "warning")
+                and wrong.append(f"console: {said.text}"))  # fmt: skip
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("request", lambda asked: asked.url.startswith((site, "data:"))
                 or wrong.append(f"request: {asked.url}"))  # fmt: skip
@@ -52,7 +54,8 @@ def visit(chromium):
 @pytest.fixture(scope="session")
 def book():
     """Address of the built pages."""
-    if not (HTML / "index.html").is_file():
+    html = pipeline.Book(ROOT).output / "html"
+    if not (html / "index.html").is_file():
         pytest.exit("no pages to test: run 'make book' first", returncode=1)
-    with browser.serve(HTML) as address:
+    with browser.serve(html) as address:
         yield address

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explored import VIEW, live, pixels, place, settled, zoom
 from PIL import Image
 
 import browser
@@ -16,7 +17,6 @@ from nwslib.explorer import explorer
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"
-VIEW = "document.querySelector('.nws-explorer').explorer"
 
 #: The theme's variables, as far as the explorer takes them.
 PAGE = """<!doctype html>
@@ -84,34 +84,6 @@ def open_page(visit, site):
         return page
 
     return open_and_wait
-
-
-def settled(page):
-    """Wait until nothing moves and everything is drawn."""
-    page.wait_for_function(f"!{VIEW}.plot.goal && !{VIEW}.plot.waiting")
-    page.evaluate("new Promise(done => requestAnimationFrame(() =>"
-                  " requestAnimationFrame(done)))")  # fmt: skip
-
-
-def place(page, row):
-    """Where a row is on the screen."""
-    x, y = page.evaluate(f"{VIEW}.plot.place({row})")
-    box = page.locator("canvas").first.bounding_box()
-    return box["x"] + x, box["y"] + y
-
-
-def pixels(page):
-    settled(page)
-    return page.evaluate("document.querySelector('canvas').toDataURL()")
-
-
-def live(page):
-    return page.locator("[aria-live]").first.text_content()
-
-
-def zoom(page):
-    settled(page)
-    return page.evaluate(f"{VIEW}.plot.view.zoom")
 
 
 # --- pointer ---------------------------------------------------------------
