@@ -25,7 +25,7 @@ CONSTRAINTS = [
 ]
 
 #: conda-forge's name of a package -> PyPI's, where they differ.
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"pytorch": "torch", "python-build": "build"}
 
 
 def project_requirements() -> dict[str, Requirement]:
