@@ -1,8 +1,10 @@
 # The book and its library. 'make help' lists the targets.
 #   PROFILE  sizes of the book's runs: quick (default), full or paper
+#   DEVICE   where the book's nets train: cpu (default), cuda, ...
 #   PYTHON   the interpreter that .venv is made with, 3.11 or newer
 
 PROFILE ?= quick
+DEVICE ?= cpu
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 book: $(INSTALLED)  ## execute every chapter and build the pages, _build/html
-	$(BIN)/python book/pipeline.py all --profile $(PROFILE)
+	$(BIN)/python book/pipeline.py all --profile $(PROFILE) --device $(DEVICE)
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n auto

@@ -68,7 +68,9 @@ FOOTER = (
 )
 
 
-def print_pages(html: Path, names: list[str], title: str, out: Path) -> None:
+def print_pages(
+    html: Path, names: list[str], title: str, out: Path
+) -> None:
     """Print pages as one PDF.
 
     Parameters
@@ -91,10 +93,14 @@ def print_pages(html: Path, names: list[str], title: str, out: Path) -> None:
     for name in names:
         path = html / f"{name}.html"
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there: run 'make book'.")
+            raise FileNotFoundError(
+                f"{path} is not there: run 'make book'."
+            )
         texts[name] = path.read_text("utf-8")
     # A page with formulas brings what typesets those of the others.
-    first = next((name for name in names if "mathjax" in texts[name]), names[0])
+    first = next(
+        (name for name in names if "mathjax" in texts[name]), names[0]
+    )
     with browser.serve(html) as site, browser.launch() as started:
         page = started.new_page(color_scheme="light")
         page.set_default_timeout(300_000)  # ms
@@ -106,7 +112,9 @@ def print_pages(html: Path, names: list[str], title: str, out: Path) -> None:
             path=out,
             format="A4",
             scale=0.8,
-            margin=dict.fromkeys(("top", "bottom", "left", "right"), "18mm"),
+            margin=dict.fromkeys(
+                ("top", "bottom", "left", "right"), "18mm"
+            ),
             print_background=True,
             display_header_footer=True,
             header_template="<span></span>",
@@ -129,7 +137,9 @@ def main() -> None:
         sys.exit(f"error: {error}")
     intro = html / f"{names[0]}.html"
     intro.write_text(intro.read_text("utf-8").replace(PLACE, LINK), "utf-8")
-    print(f"printed {html / NAME}: {(html / NAME).stat().st_size / 1e6:.1f} MB")
+    print(
+        f"printed {html / NAME}: {(html / NAME).stat().st_size / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

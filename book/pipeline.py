@@ -13,6 +13,8 @@ execute
 build
     turns that folder into pages, ``_build/html/``.
 
+A fifth, ``links``, checks the links of that folder to other sites.
+
 The cache is keyed by all that an output depends on: a chapter's code and
 parameters, the source of nwslib, the recorded results, the package versions.
 Prose is not among them: a reworded chapter keeps its outputs.
@@ -24,6 +26,7 @@ import argparse
 import hashlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -45,8 +48,10 @@ from traitlets.config import Config
 
 from nwslib.profiles import PROFILES
 
-#: Every chapter's own default; any other profile is injected by papermill.
+#: Every chapter's own defaults; anything else is injected by papermill.
 DEFAULT_PROFILE = "quick"
+
+DEFAULT_DEVICE = "cpu"
 
 #: Kernel and pipeline talk over local TCP, which other users can reach.
 KERNEL_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -60,6 +65,19 @@ NOTEBOOK_METADATA = {
     },
     "language_info": {"name": "python"},
 }
+
+
+#: Stands first in the code of what readers get, once the repository is known. Tagged,
+#: it is on no page; it is no part of what is executed here.
+COLAB = """\
+# On Colab: fetch the book and its library. Anywhere else: do nothing.
+import sys
+from importlib.util import find_spec
+
+if "google.colab" in sys.modules and not find_spec("nwslib"):
+    !git clone --quiet --depth 1 --branch {branch} {url} /content/nwslib-book
+    %pip install --quiet "/content/nwslib-book[book]"
+    %cd /content/nwslib-book/book"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,25 @@ class Book:
     def sources(self) -> list[Path]:
         """Sources of the chapters that exist, by name."""
         return sorted(self.source.glob("[0-9][0-9]_*.py"))
+
+    @property
+    def repository(self) -> dict[str, str] | None:
+        """Its ``url`` and ``branch``, from ``_config.yml``; None if not set there."""
+        text = (self.root / "_config.yml").read_text("utf-8")
+        given = yaml.safe_load(text).get("repository")
+        if given is None:
+            return None
+        url, branch = (str(given.get(key, "")) for key in ("url", "branch"))
+        name = r"[\w][\w.-]*"
+        if not (
+            re.fullmatch(rf"https://github\.com/{name}/{name}", url)
+            and re.fullmatch(rf"{name}(/{name})*", branch)
+        ):
+            raise ValueError(
+                f"repository in _config.yml is {given}: give a 'url' such as "
+                "https://github.com/OWNER/NAME and a 'branch'."
+            )
+        return {"url": url, "branch": branch}
 
     def chapters(self) -> list[Path]:
         """Sources of the chapters in the order of the table of contents."""
@@ -136,9 +173,22 @@ def notebook_of(chapter: Path) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata=NOTEBOOK_METADATA)
 
 
-def notebook_text(chapter: Path) -> str:
+def for_readers(book: Book, notebook: NotebookNode) -> NotebookNode:
+    """Put `COLAB` behind a notebook's first cell, if the repository is known."""
+    if book.repository:
+        cell = nbformat.v4.new_code_cell(
+            COLAB.format(**book.repository),
+            id="colab",
+            metadata={"tags": ["remove-cell"]},
+        )
+        notebook.cells.insert(1, cell)
+    return notebook
+
+
+def notebook_text(book: Book, chapter: Path) -> str:
     """Return the exact content of the notebook beside a chapter's source."""
-    return nbformat.writes(notebook_of(chapter)) + "\n"
+    notebook = for_readers(book, notebook_of(chapter))
+    return nbformat.writes(notebook) + "\n"
 
 
 def pair(book: Book) -> None:
@@ -146,7 +196,7 @@ def pair(book: Book) -> None:
     for chapter in book.sources:
         notebook, text = (
             chapter.with_suffix(".ipynb"),
-            notebook_text(chapter),
+            notebook_text(book, chapter),
         )
         if not notebook.is_file() or notebook.read_text("utf-8") != text:
             notebook.write_text(text, "utf-8")
@@ -165,7 +215,7 @@ def check(book: Book) -> None:
         name = chapter.relative_to(book.root)
         notebook = chapter.with_suffix(".ipynb")
         given = notebook.read_text("utf-8") if notebook.is_file() else None
-        if given != notebook_text(chapter):
+        if given != notebook_text(book, chapter):
             raise ValueError(
                 f"{name.with_suffix('.ipynb')} is not what its source {name} "
                 "gives: edit the .py only, then run 'make pair'."
@@ -183,7 +233,7 @@ def check(book: Book) -> None:
 # --- execute --------------------------------------------------------------
 
 
-def execute(book: Book, profile: str) -> None:
+def execute(book: Book, profile: str, device: str = DEFAULT_DEVICE) -> None:
     """Lay the book out with every chapter's outputs in ``_build/executed``.
 
     Raises
@@ -195,7 +245,7 @@ def execute(book: Book, profile: str) -> None:
     """
     check(book)
     chapters = book.chapters()
-    prepared = [parameterised(path, profile) for path in chapters]
+    prepared = [parameterised(path, profile, device) for path in chapters]
     surroundings = _surroundings(book)
     executed = book.output / "executed"
     shutil.rmtree(executed, ignore_errors=True)
@@ -215,25 +265,35 @@ def execute(book: Book, profile: str) -> None:
             seconds = time.perf_counter() - start
             print(f"{label}: done in {seconds:.1f} s", flush=True)
         page = _with_outputs(notebook, nbformat.read(cached, as_version=4))
-        nbformat.write(page, executed / "book" / f"{path.stem}.ipynb")
+        nbformat.write(
+            for_readers(book, page),
+            executed / "book" / f"{path.stem}.ipynb",
+        )
 
 
-def parameterised(chapter: Path, profile: str) -> NotebookNode:
-    """Return a chapter as it will run: with the profile injected if not quick.
+def parameterised(
+    chapter: Path, profile: str, device: str = DEFAULT_DEVICE
+) -> NotebookNode:
+    """Return a chapter as it will run: with what is no default injected.
 
     papermill ignores parameters that a notebook does not have; here that is a
     ValueError.
     """
     notebook = notebook_of(chapter)
+    given = {"profile": profile, "device": device}
+    defaults = {"profile": DEFAULT_PROFILE, "device": DEFAULT_DEVICE}
+    given = {
+        key: given[key] for key in given if given[key] != defaults[key]
+    }
     if "profile" not in papermill.inspect_notebook(notebook):
         raise ValueError(
             f"{chapter.name} has no parameter 'profile': set it in a cell "
             "tagged 'parameters'."
         )
-    if profile == DEFAULT_PROFILE:
+    if not given:
         return notebook
     injected = papermill.execute_notebook(
-        notebook, None, {"profile": profile}, prepare_only=True
+        notebook, None, given, prepare_only=True
     )
     for cell in injected.cells:
         cell.metadata.pop("papermill", None)  # run times, other every time
@@ -342,27 +402,37 @@ def build(book: Book) -> None:
     RuntimeError
         If jupyter-book fails or warns; its output, above, says why.
     """
+    # A second build on top of the first would hide the first one's warnings.
+    for old in ("html", ".doctrees"):
+        shutil.rmtree(book.output / old, ignore_errors=True)
+    start = time.perf_counter()
+    _jupyter_book(book, "-W", "-n", "--keep-going")
+    seconds = time.perf_counter() - start
+    print(
+        f"built in {seconds:.1f} s: {book.output / 'html' / 'index.html'}"
+    )
+
+
+def links(book: Book) -> None:
+    """Check that links to other sites lead somewhere; raises as :func:`build`."""
+    _jupyter_book(book, "--builder", "linkcheck")
+
+
+def _jupyter_book(book: Book, *options: str) -> None:
+    """Run ``jupyter-book build`` on the executed chapters."""
     executed = book.output / "executed"
     if not (executed / "_toc.yml").is_file():
         raise FileNotFoundError(
             f"{executed} holds no executed chapters: run 'make book'."
         )
-    # A second build on top of the first would hide the first one's warnings.
-    for old in ("html", ".doctrees"):
-        shutil.rmtree(book.output / old, ignore_errors=True)
     # The command jupyter-book of this very environment, wherever it lies.
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", executed]
-    options = ["--path-output", book.root, "-W", "-n", "--keep-going"]
-    start = time.perf_counter()
-    if subprocess.run(command + options).returncode:
+    command += ["--path-output", book.root, *options]
+    if subprocess.run(command).returncode:
         raise RuntimeError(
             "jupyter-book warned or failed: see its output above."
         )
-    seconds = time.perf_counter() - start
-    print(
-        f"built in {seconds:.1f} s: {book.output / 'html' / 'index.html'}"
-    )
 
 
 def main() -> None:
@@ -370,12 +440,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    steps = ("pair", "check", "execute", "build", "all")
+    steps = ("pair", "check", "execute", "build", "all", "links")
     parser.add_argument(
         "step", choices=steps, help="all: check, execute, build"
     )
     parser.add_argument(
         "--profile", choices=PROFILES, default=DEFAULT_PROFILE
+    )
+    parser.add_argument(
+        "--device", default=DEFAULT_DEVICE, help="where nets train"
     )
     arguments = parser.parse_args()
     book = Book(Path(__file__).resolve().parent.parent)
@@ -385,9 +458,11 @@ def main() -> None:
         if arguments.step == "check":
             check(book)
         if arguments.step in ("execute", "all"):
-            execute(book, arguments.profile)
+            execute(book, arguments.profile, arguments.device)
         if arguments.step in ("build", "all"):
             build(book)
+        if arguments.step == "links":
+            links(book)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
 
@@ -20,7 +19,7 @@ def mend(
     page: str,
     template: str,
     context: dict[str, Any],
-    doctree: nodes.document | None,
+    doctree: object,
 ) -> None:
     """Keep the first of equal inline scripts; call bibliography entries list items."""
     seen, kept = set(), []
