@@ -7,9 +7,12 @@ lead on within the PDF, and page numbers run through.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from pypdf import PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 import browser
 import pipeline
@@ -60,6 +63,8 @@ GATHER = """async ([site, names]) => {
     }
     await Promise.all([...document.images].map(image => image.decode()));
     await document.fonts.ready;
+    return [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+        .map(e => e.textContent.trim());
 }"""
 
 FOOTER = (
@@ -106,8 +111,7 @@ def print_pages(
         page.set_default_timeout(300_000)  # ms
         page.goto(f"{site}/{first}.html")
         page.wait_for_load_state("networkidle")
-        page.evaluate(GATHER, [site, names])
-        page.evaluate("title => document.title = title", title)
+        headings = page.evaluate(GATHER, [site, names])
         page.pdf(
             path=out,
             format="A4",
@@ -122,6 +126,23 @@ def print_pages(
             outline=True,
             tagged=True,
         )
+    # Chromium writes headings that begin a page twice, and drops spaces.
+    writer = PdfWriter(clone_from=out)
+    entries = _entries(writer.root_object["/Outlines"])
+    for entry, heading in zip(entries, headings, strict=True):
+        entry[NameObject("/Title")] = TextStringObject(heading)
+    writer.metadata = {"/Title": title}
+    writer.write(out)
+
+
+def _entries(parent: DictionaryObject) -> Iterator[DictionaryObject]:
+    """Yield the entries of an outline, in their order."""
+    link = parent.get("/First")
+    while link is not None:
+        entry = link.get_object()
+        yield entry
+        yield from _entries(entry)
+        link = entry.get("/Next")
 
 
 def main() -> None:
