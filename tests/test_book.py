@@ -395,9 +395,10 @@ def test_a_failing_cell_is_named_and_the_other_chapter_kept(book: Book, capsys) 
     assert cells[2].outputs[0].text == "profile full\n"
 
 
-def test_building_needs_executed_chapters(book: Book) -> None:
+@pytest.mark.parametrize("step", [pipeline.build, pipeline.links])
+def test_building_needs_executed_chapters(book: Book, step) -> None:
     with pytest.raises(FileNotFoundError, match="no executed chapters"):
-        pipeline.build(book)
+        step(book)
 
 
 @pytest.mark.parametrize("profile", ["fast", ""])
