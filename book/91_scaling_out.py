@@ -194,7 +194,8 @@ pd.DataFrame(
 # ```sh
 # dask scheduler                                   # on one machine
 # dask worker tcp://HOST:8786 --nthreads 1 --nworkers 16   # on each
-# python -m nwslib sample ZOO --profile paper --main --executor dask://HOST:8786
+# python -m nwslib sample ZOO --profile paper --main \
+#   --executor dask://HOST:8786
 # ```
 #
 # Images are sent once to each worker; the folder of images is needed only where

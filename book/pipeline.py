@@ -15,6 +15,8 @@ execute
 build
     turns that folder into pages, ``_build/html/``.
 
+A fifth, ``links``, checks the links of that folder to other sites.
+
 The cache is keyed by all that an output depends on: a chapter's code and
 parameters, the source of nwslib, the recorded results, the package versions.
 Prose is not among them: a reworded chapter keeps its outputs.
@@ -29,6 +31,7 @@ import argparse
 import hashlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -54,8 +57,10 @@ import reference
 from nwslib import _files
 from nwslib.profiles import PROFILES
 
-#: Every chapter's own default; any other profile is injected by papermill.
+#: Every chapter's own defaults; anything else is injected by papermill.
 DEFAULT_PROFILE = "quick"
+
+DEFAULT_DEVICE = "cpu"
 
 #: Tag of a cell that reads the numbers of this build's other chapters.
 READS_RESULTS = "reads-results"
@@ -76,6 +81,18 @@ NOTEBOOK_METADATA = {
 
 #: Name of an executed notebook's checksum in its metadata.
 _SEAL = "sha256"
+
+#: Stands first in the code of what readers get, once the repository is known. Tagged,
+#: it is on no page; it is no part of what is executed here.
+COLAB = """\
+# On Colab: fetch the book and its library. Anywhere else: do nothing.
+import sys
+from importlib.util import find_spec
+
+if "google.colab" in sys.modules and not find_spec("nwslib"):
+    !git clone --quiet --depth 1 --branch {branch} {url} /content/nwslib-book
+    %pip install --quiet "/content/nwslib-book[book]"
+    %cd /content/nwslib-book/book"""
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,25 @@ class Book:
     def results(self) -> Path:
         """Where chapters write their numbers, unless told otherwise."""
         return self.output / "out" / "results"
+
+    @property
+    def repository(self) -> dict[str, str] | None:
+        """Its ``url`` and ``branch``, from ``_config.yml``; None if not set there."""
+        text = (self.root / "_config.yml").read_text("utf-8")
+        given = yaml.safe_load(text).get("repository")
+        if given is None:
+            return None
+        url, branch = (str(given.get(key, "")) for key in ("url", "branch"))
+        name = r"[\w][\w.-]*"
+        if not (
+            re.fullmatch(rf"https://github\.com/{name}/{name}", url)
+            and re.fullmatch(rf"{name}(/{name})*", branch)
+        ):
+            raise ValueError(
+                f"repository in _config.yml is {given}: give a 'url' such as "
+                "https://github.com/OWNER/NAME and a 'branch'."
+            )
+        return {"url": url, "branch": branch}
 
     def chapters(self) -> list[Path]:
         """Sources of the chapters in the order of the table of contents."""
@@ -157,15 +193,28 @@ def notebook_of(chapter: Path) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata=NOTEBOOK_METADATA)
 
 
-def notebook_text(chapter: Path) -> str:
+def for_readers(book: Book, notebook: NotebookNode) -> NotebookNode:
+    """Put `COLAB` behind a notebook's first cell, if the repository is known."""
+    if book.repository:
+        cell = nbformat.v4.new_code_cell(
+            COLAB.format(**book.repository),
+            id="colab",
+            metadata={"tags": ["remove-cell"]},
+        )
+        notebook.cells.insert(1, cell)
+    return notebook
+
+
+def notebook_text(book: Book, chapter: Path) -> str:
     """Return the exact content of the notebook beside a chapter's source."""
-    return nbformat.writes(notebook_of(chapter)) + "\n"
+    notebook = for_readers(book, notebook_of(chapter))
+    return nbformat.writes(notebook) + "\n"
 
 
 def pair(book: Book) -> None:
     """Write every notebook and page of the reference; leave right ones alone."""
     notebooks = {
-        chapter.with_suffix(".ipynb"): notebook_text(chapter)
+        chapter.with_suffix(".ipynb"): notebook_text(book, chapter)
         for chapter in book.sources
     }
     for path, text in (notebooks | reference.pages(book.root)).items():
@@ -187,7 +236,7 @@ def check(book: Book) -> None:
         name = chapter.relative_to(book.root)
         notebook = chapter.with_suffix(".ipynb")
         given = notebook.read_text("utf-8") if notebook.is_file() else None
-        if given != notebook_text(chapter):
+        if given != notebook_text(book, chapter):
             raise ValueError(
                 f"{name.with_suffix('.ipynb')} is not what its source {name} "
                 "gives: edit the .py only, then run 'make pair'."
@@ -211,7 +260,7 @@ def check(book: Book) -> None:
 # --- execute --------------------------------------------------------------
 
 
-def execute(book: Book, profile: str) -> None:
+def execute(book: Book, profile: str, device: str = DEFAULT_DEVICE) -> None:
     """Lay the book out with every chapter's outputs in ``_build/executed``.
 
     Raises
@@ -223,7 +272,9 @@ def execute(book: Book, profile: str) -> None:
     """
     check(book)
     chapters = book.chapters()
-    prepared = {path: parameterised(path, profile) for path in chapters}
+    prepared = {
+        path: parameterised(path, profile, device) for path in chapters
+    }
     # Those that report on the others come last, in their own order.
     chapters.sort(key=lambda path: _reads_results(prepared[path]))
     surroundings = _surroundings(book)
@@ -255,27 +306,37 @@ def execute(book: Book, profile: str) -> None:
             ran = nbformat.read(cached, as_version=4)
             _keep(ran, cached)
         page = _with_outputs(notebook, ran)
-        nbformat.write(page, executed / "book" / f"{path.stem}.ipynb")
+        nbformat.write(
+            for_readers(book, page),
+            executed / "book" / f"{path.stem}.ipynb",
+        )
     # Last: a folder with a table of contents is whole.
     shutil.copy(book.root / "_toc.yml", executed / "_toc.yml")
 
 
-def parameterised(chapter: Path, profile: str) -> NotebookNode:
-    """Return a chapter as it will run: with the profile injected if not quick.
+def parameterised(
+    chapter: Path, profile: str, device: str = DEFAULT_DEVICE
+) -> NotebookNode:
+    """Return a chapter as it will run: with what is no default injected.
 
     papermill ignores parameters that a notebook does not have; here that is a
     ValueError.
     """
     notebook = notebook_of(chapter)
+    given = {"profile": profile, "device": device}
+    defaults = {"profile": DEFAULT_PROFILE, "device": DEFAULT_DEVICE}
+    given = {
+        key: given[key] for key in given if given[key] != defaults[key]
+    }
     if "profile" not in papermill.inspect_notebook(notebook):
         raise ValueError(
             f"{chapter.name} has no parameter 'profile': set it in a cell "
             "tagged 'parameters'."
         )
-    if profile == DEFAULT_PROFILE:
+    if not given:
         return notebook
     injected = papermill.execute_notebook(
-        notebook, None, {"profile": profile}, prepare_only=True
+        notebook, None, given, prepare_only=True
     )
     for cell in injected.cells:
         cell.metadata.pop("papermill", None)  # run times, other every time
@@ -423,7 +484,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def _copy_pages(book: Book, target: Path) -> None:
     """Copy all that the pages need, except the chapters themselves."""
     others = shutil.ignore_patterns(
-        "*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
+        "[0-9]*.py", "*.ipynb", "ruff.toml", "results", "__pycache__", ".*"
     )
     shutil.copytree(book.source, target / "book", ignore=others)
     shutil.copy(book.root / "_config.yml", target / "_config.yml")
@@ -442,27 +503,37 @@ def build(book: Book) -> None:
     RuntimeError
         If jupyter-book fails or warns; its output, above, says why.
     """
+    # A second build on top of the first would hide the first one's warnings.
+    for old in ("html", ".doctrees"):
+        shutil.rmtree(book.output / old, ignore_errors=True)
+    start = time.perf_counter()
+    _jupyter_book(book, "-W", "-n", "--keep-going")
+    seconds = time.perf_counter() - start
+    print(
+        f"built in {seconds:.1f} s: {book.output / 'html' / 'index.html'}"
+    )
+
+
+def links(book: Book) -> None:
+    """Check that links to other sites lead somewhere; raises as :func:`build`."""
+    _jupyter_book(book, "--builder", "linkcheck")
+
+
+def _jupyter_book(book: Book, *options: str) -> None:
+    """Run ``jupyter-book build`` on the executed chapters."""
     executed = book.output / "executed"
     if not (executed / "_toc.yml").is_file():
         raise FileNotFoundError(
             f"{executed} holds no executed chapters: run 'make book'."
         )
-    # A second build on top of the first would hide the first one's warnings.
-    for old in ("html", ".doctrees"):
-        shutil.rmtree(book.output / old, ignore_errors=True)
     # The command jupyter-book of this very environment, wherever it lies.
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", executed]
-    options = ["--path-output", book.root, "-W", "-n", "--keep-going"]
-    start = time.perf_counter()
-    if subprocess.run(command + options).returncode:
+    command += ["--path-output", book.root, *options]
+    if subprocess.run(command).returncode:
         raise RuntimeError(
             "jupyter-book warned or failed: see its output above."
         )
-    seconds = time.perf_counter() - start
-    print(
-        f"built in {seconds:.1f} s: {book.output / 'html' / 'index.html'}"
-    )
 
 
 @contextmanager
@@ -491,12 +562,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    steps = ("pair", "check", "execute", "build", "all")
+    steps = ("pair", "check", "execute", "build", "all", "links")
     parser.add_argument(
         "step", choices=steps, help="all: check, execute, build"
     )
     parser.add_argument(
         "--profile", choices=PROFILES, default=DEFAULT_PROFILE
+    )
+    parser.add_argument(
+        "--device", default=DEFAULT_DEVICE, help="where nets train"
     )
     arguments = parser.parse_args()
     book = Book(Path(__file__).resolve().parent.parent)
@@ -508,9 +582,11 @@ def main() -> None:
         if arguments.step in ("execute", "build", "all"):
             with alone(book):
                 if arguments.step != "build":
-                    execute(book, arguments.profile)
+                    execute(book, arguments.profile, arguments.device)
                 if arguments.step != "execute":
                     build(book)
+        if arguments.step == "links":
+            links(book)
     except KeyboardInterrupt:
         print(
             "interrupted: finished chapters stay in the cache",

@@ -276,6 +276,88 @@ for name in {sorted(MODULES)}:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+REPOSITORY = """
+repository:
+  url: https://github.com/someone/a-book
+  branch: main
+"""
+
+
+def test_a_known_repository_brings_a_cell_for_colab(book: Book, ran) -> None:
+    config = book.root / "_config.yml"
+    config.write_text(config.read_text() + REPOSITORY)
+    with pytest.raises(ValueError, match=r"01_one.ipynb is not what its source"):
+        pipeline.check(book)
+    pipeline.pair(book)
+    pipeline.execute(book, "full")
+    executed = book.output / "executed" / "book"
+    for path in (book.source / "01_one.ipynb", executed / "01_one.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        assert [cell.id for cell in cells].index("colab") == 1
+        assert cells[1].metadata["tags"] == ["remove-cell"]
+        assert "clone --quiet --depth 1 --branch main https://git" in cells[1].source
+        assert not cells[1].outputs
+    (cached,) = (book.output / "cache").glob("01_one-*.ipynb")
+    assert "google.colab" not in cached.read_text()
+
+
+def test_the_cell_for_colab_does_nothing_elsewhere(tmp_path: Path) -> None:
+    source = pipeline.COLAB.format(url="https://github.com/a/b", branch="main")
+    asks = "print('google.colab' in sys.modules, len(In))"
+    cells = [nbformat.v4.new_code_cell(text) for text in (source, asks)]
+    done = papermill.execute_notebook(
+        nbformat.v4.new_notebook(cells=cells, metadata=pipeline.NOTEBOOK_METADATA),
+        None,
+        cwd=tmp_path,
+        progress_bar=False,
+        config=pipeline.KERNEL_CONFIG,
+    )
+    assert done.cells[0].outputs == []
+    assert done.cells[1].outputs[0].text.startswith("False")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "https://elsewhere.org/a/b", "branch": "main"},
+        {"url": "https://github.com/a/b; rm", "branch": "main"},
+        {"url": "https://github.com/a/b", "branch": "--upload-pack=x"},
+        {"url": "https://github.com/a/b"},
+        {},
+    ],
+)
+def test_a_repository_that_is_none_is_refused(book: Book, given: dict) -> None:
+    (book.root / "_config.yml").write_text(yaml.safe_dump({"repository": given}))
+    with pytest.raises(
+        ValueError, match="repository in _config.yml is .* give a 'url'"
+    ):
+        pipeline.pair(book)
+
+
+def test_the_prepared_settings_bring_the_buttons(book: Book, ran) -> None:
+    """What _config.yml holds as comments, uncommented, in a small book's pages."""
+    lines = (ROOT / "_config.yml").read_text("utf-8").splitlines()
+    first = lines.index("# repository:")
+    prepared = "\n".join(line[2:] for line in lines[first : lines.index("", first)])
+    (book.root / "_config.yml").write_text(
+        f"title: Test\nexecute: {{execute_notebooks: 'off'}}\n{prepared}\n"
+    )
+    pipeline.pair(book)
+    pipeline.execute(book, "quick")
+    pipeline.build(book)
+    page = (book.output / "html" / "book" / "01_one.html").read_text("utf-8")
+    place = "OWNER/NAME/blob/main/book/01_one.ipynb"
+    assert f"https://colab.research.google.com/github/{place}" in page
+    place = "OWNER/NAME/main?urlpath=lab/tree/book/01_one.ipynb"
+    assert f"https://mybinder.org/v2/gh/{place}" in page
+    assert "initThebeSBT()" in page
+    assert 'repo: "OWNER/NAME"' in page
+    assert "google.colab" not in page
+    download = book.output / "html" / "_sources" / "book" / "01_one.ipynb"
+    assert "google.colab" in download.read_text("utf-8")
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Chapters that would have been executed; their outputs are their names."""
@@ -428,6 +510,18 @@ def test_numbers_are_those_of_the_outputs(book: Book, report: Path, capsys) -> N
     assert "00_report (quick): unchanged" in capsys.readouterr().out
 
 
+def test_a_device_is_injected_and_cached_by_itself(book: Book, ran) -> None:
+    for path in book.sources:
+        edit(path, "# sizes", '# sizes\ndevice: str = "cpu"  # where')
+    pipeline.pair(book)
+    pipeline.execute(book, "quick")
+    pipeline.execute(book, "quick", "cuda")
+    assert ran == ["01_one", "02_two"] * 2
+    page = nbformat.read(book.output / "executed/book/01_one.ipynb", as_version=4)
+    injected = pipeline.code_cells(page)[1].source
+    assert 'device = "cuda"' in injected and "profile" not in injected
+
+
 def test_a_chapter_without_a_profile_stops_before_any_runs(book: Book, ran) -> None:
     edit(book.source / "02_two.py", "profile: str", "prifole: str")
     pipeline.pair(book)
@@ -449,9 +543,10 @@ def test_a_failing_cell_is_named_and_the_other_chapter_kept(book: Book, capsys) 
     assert cells[2].outputs[0].text == "profile full\n"
 
 
-def test_building_needs_executed_chapters(book: Book) -> None:
+@pytest.mark.parametrize("step", [pipeline.build, pipeline.links])
+def test_building_needs_executed_chapters(book: Book, step) -> None:
     with pytest.raises(FileNotFoundError, match="no executed chapters"):
-        pipeline.build(book)
+        step(book)
 
 
 @pytest.mark.parametrize("profile", ["fast", ""])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import sys
 import tomllib
@@ -25,7 +27,7 @@ CONSTRAINTS = [
 ]
 
 #: conda-forge's name of a package -> PyPI's, where they differ.
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"pytorch": "torch", "python-build": "build"}
 
 
 def project_requirements() -> dict[str, Requirement]:
@@ -70,6 +72,26 @@ def test_conda_users_get_the_same_requirements() -> None:
     }
 
 
+def test_conda_allows_the_tested_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    pins = dict(line.split("==") for line in CONSTRAINTS)
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    seen = set()
+    for entry in environment["dependencies"]:
+        if isinstance(entry, dict):
+            assert entry == {"pip": ["-e ."]}
+            continue
+        # conda's own syntax: a name in small letters, then bounds without a blank
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*([<>=!]=?[^ ]+)?", entry), entry
+        requirement = Requirement(entry)
+        name = CONDA_NAMES.get(requirement.name, requirement.name)
+        if name not in ("python", "pip"):
+            assert requirement.specifier.contains(pins[canonicalize_name(name)])
+        seen.add(name)
+    assert len(seen) == len(environment["dependencies"]) - 1
+    assert environment["channels"] == ["conda-forge"]
+
+
 def imported(path: Path) -> set[str]:
     """Top-level modules that a Python file imports, anywhere in it."""
     modules = set()
@@ -84,7 +106,8 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder", ["nwslib", "book", "tests"])
 def test_what_is_imported_is_required(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))
-    ours = {path.stem for path in files} | {"nwslib", "pipeline", "reference"}
+    modules_of_the_book = {"pipeline", "reference", "browser", "pdf"}
+    ours = {path.stem for path in files} | {"nwslib"} | modules_of_the_book
     modules = set.union(*map(imported, files)) - set(sys.stdlib_module_names) - ours
     providers = packages_distributions()
     required = set(project_requirements())
@@ -97,3 +120,36 @@ def test_the_citation_names_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == nwslib.__version__
     assert citation["license"] == PROJECT["project"]["license"]
+
+
+def test_zenodo_tells_what_the_citation_tells() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text("utf-8"))
+    assert zenodo["title"] == citation["title"]
+    assert zenodo["description"] == citation["abstract"]
+    assert zenodo["license"] == citation["license"]
+    assert zenodo["upload_type"] == citation["type"] == "software"
+    assert zenodo["keywords"] == PROJECT["project"]["keywords"]
+    names = [creator["name"] for creator in zenodo["creators"]]
+    assert names == [author["name"] for author in citation["authors"]]
+    cited = {entry["identifier"]: entry for entry in zenodo["related_identifiers"]}
+    assert set(cited) == {entry["url"] for entry in citation["references"]}
+    assert {entry["relation"] for entry in cited.values()} == {"cites"}
+
+
+def test_citation_and_pages_name_one_repository() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    named = config.get("repository", {}).get("url")
+    assert citation.get("repository-code") == named
+
+
+def test_binder_gets_the_tested_versions() -> None:
+    script = ROOT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    line = script.read_text("utf-8").splitlines()[-1]
+    assert line == 'pip install --no-cache-dir -c constraints.txt ".[book]"'
+    assert "book" in PROJECT["project"]["optional-dependencies"]
+    python = (ROOT / "binder" / "runtime.txt").read_text("utf-8").strip()
+    tested = re.search(r"Python ([0-9.]+)", (ROOT / "constraints.txt").read_text())
+    assert python == f"python-{tested[1]}"

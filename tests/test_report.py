@@ -64,6 +64,14 @@ def test_rerun_by_hand_leaves_the_readers_variables_alone():
     check_parameters(given, KNOWN)
 
 
+def test_the_cell_that_fetches_the_library_does_not_count():
+    given = CELLS | PARAMETERS | {"sede": 1}
+    colab = 'if "google.colab" in sys.modules: ...'
+    given["In"] = ["", colab, *CELLS["In"][1:], "# injected"]
+    with pytest.raises(ValueError, match="unknown parameter 'sede'"):
+        check_parameters(given, KNOWN)
+
+
 # --- provenance -------------------------------------------------------------
 
 

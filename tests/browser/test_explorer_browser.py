@@ -1,34 +1,22 @@
-"""The explorer in a real browser: pointer, touch, keyboard, themes, and its speed.
-
-Skipped unless ``NWSLIB_BROWSER`` names a chromium, as ``make test-browser`` does,
-and Playwright is installed.
-"""
+"""The explorer in a real browser: pointer, touch, keyboard, themes, and its speed."""
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from explored import VIEW, live, pixels, place, settled, zoom
 from PIL import Image
 
+import browser
 from nwslib.explorer import explorer
-
-BROWSER = os.environ.get("NWSLIB_BROWSER")
-if not BROWSER:
-    pytest.skip("set NWSLIB_BROWSER to a chromium", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api")
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"
-VIEW = "document.querySelector('.nws-explorer').explorer"
 
 #: The theme's variables, as far as the explorer takes them.
 PAGE = """<!doctype html>
@@ -61,13 +49,6 @@ def table_of(runs: int, steps: int) -> pd.DataFrame:
     ).assign(optimizer=optimizer)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Address of a folder with three pages: small, two, large."""
@@ -88,76 +69,21 @@ def site(tmp_path_factory):
     for name, views in shown.items():
         parts = "".join(view.html for view in views)
         (folder / f"{name}.html").write_text(PAGE % parts, "utf-8")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
+    with browser.serve(folder) as address:
+        yield address
 
 
 @pytest.fixture
-def open_page(chromium, site):
-    """Open a page; afterwards, nothing failed and nothing came from elsewhere."""
-    contexts, wrong = [], []
+def open_page(visit, site):
+    """Open a page and wait for its explorer, if scripts run."""
 
-    def visit(name, **options):
-        options = {"viewport": {"width": 1280, "height": 900}} | options
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: wrong.append(f"console: {said.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("request", lambda asked: asked.url.startswith((site, "data:"))
-                or wrong.append(f"request: {asked.url}"))  # fmt: skip
-        page.goto(f"{site}/{name}.html")
+    def open_and_wait(name, **options):
+        page = visit(f"{site}/{name}.html", **options)
         if options.get("java_script_enabled", True):
             page.wait_for_function(f"{VIEW}.plot.width > 0")
         return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def settled(page):
-    """Wait until nothing moves and everything is drawn."""
-    page.wait_for_function(f"!{VIEW}.plot.goal && !{VIEW}.plot.waiting")
-    page.evaluate("new Promise(done => requestAnimationFrame(() =>"
-                  " requestAnimationFrame(done)))")  # fmt: skip
-
-
-def place(page, row):
-    """Where a row is on the screen."""
-    x, y = page.evaluate(f"{VIEW}.plot.place({row})")
-    box = page.locator("canvas").first.bounding_box()
-    return box["x"] + x, box["y"] + y
-
-
-def pixels(page):
-    settled(page)
-    return page.evaluate("document.querySelector('canvas').toDataURL()")
-
-
-def live(page):
-    return page.locator("[aria-live]").first.text_content()
-
-
-def zoom(page):
-    settled(page)
-    return page.evaluate(f"{VIEW}.plot.view.zoom")
+    return open_and_wait
 
 
 # --- pointer ---------------------------------------------------------------
