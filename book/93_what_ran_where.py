@@ -47,7 +47,8 @@ def told(name: str) -> str:
     minutes = table["seconds"].sum() / 60
     days = sorted(set(table["date"]))
     return (
-        f"*{name}*: numbers of {len(table)} chapters, {minutes:.1f} minutes, "
+        f"*{name}*: numbers of {len(table)} chapters, "
+        f"{minutes:.1f} minutes, "
         f"profile {', '.join(table['profile'].unique())}, "
         f"{' to '.join(days[:: max(len(days) - 1, 1)])}, "
         f"commit {', '.join(table['commit'].unique())}, "
