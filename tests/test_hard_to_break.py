@@ -78,6 +78,20 @@ def test_each_kind_of_file_is_damaged(found) -> None:
     assert (table["detected"] + table["harmless"] == table["cases"]).all()
 
 
+def test_the_recorded_run_missed_nothing() -> None:
+    folder = Path(__file__).parent
+    path = folder.parent / "book" / "results" / "hard-to-break.json"
+    numbers = report.read_results(path)["numbers"]
+    assert sum(row["cases"] for row in numbers["damage"]) == 500
+    assert {row["kind"] for row in numbers["damage"]} == {k.name for k in damage.KINDS}
+    assert not any(row["missed"] for row in numbers["damage"])
+    for row in numbers["situations"]:
+        assert row["outcome"] != "failed"
+        for test in row["tests"]:
+            file, name = test.split("::")
+            assert f"def {name}(" in (folder.parent / file).read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("read", "why"),
     [
