@@ -70,7 +70,7 @@ dist: $(INSTALLED)  ## build dist/; where VERSION is set, it must be nwslib's
 record:  ## keep the numbers of large runs in book/results
 	cp $(wildcard _build/out/results/*-paper.json _build/hard-to-break.json \
 	  _build/out/results/nws-*-full.parquet \
-	  $(foreach n,08 09 10 11 12,_build/out/results/$(n)_*-full.json)) book/results/
+	  $(foreach n,08 09 10 11 12 13 14 15,_build/out/results/$(n)_*-full.json)) book/results/
 	$(foreach file,$(wildcard _build/out/results/guesser-full.skops), \
 	  cp $(file) nwslib/meta/guesser.skops)
 
