@@ -1,9 +1,14 @@
 import os
 
+import hypothesis
 import pytest
 import torch
 
 from nwslib.data import ImageSet
+
+# How long an example takes says nothing on a machine that does other things, too.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     # Threads of several workers would wait for each other at every small operation.

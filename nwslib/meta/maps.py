@@ -91,7 +91,7 @@ def performance_map(
     examples : Examples
         Of test nets; features are row numbers of the store, as for training.
     positions : sequence of float
-        From 0 to 1, as :meth:`WeightStore.grid` takes them.
+        From 0 to 1, as :meth:`.WeightStore.grid` takes them.
     size, part
         Of the slices that the classifier was trained on.
     features : callable, optional

@@ -87,7 +87,7 @@ class Pool:
         file: str | Path | None = None,
         device: str = "cpu",
     ) -> WeightStore:
-        """Weights of the nets, see :meth:`WeightStore.of_zoos`."""
+        """Weights of the nets, see :meth:`.WeightStore.of_zoos`."""
         asked = {
             OFFSETS[name]: (zoo, (ids - OFFSETS[name]).tolist())
             for name, zoo in self.zoos.items()
