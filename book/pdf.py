@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pypdf import PdfWriter
@@ -16,6 +17,9 @@ from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 import browser
 import pipeline
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 #: In ``_build/html``.
 NAME = "neural-nets-as-points.pdf"
@@ -63,7 +67,7 @@ GATHER = """async ([site, names]) => {
     }
     await Promise.all([...document.images].map(image => image.decode()));
     await document.fonts.ready;
-    return [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+    return [...document.querySelectorAll("h1, h2, h3, h4, h5, h6, [role=heading]")]
         .map(e => e.textContent.trim());
 }"""
 
@@ -74,12 +78,14 @@ FOOTER = (
 
 
 def print_pages(
-    html: Path, names: list[str], title: str, out: Path
+    chromium: Browser, html: Path, names: list[str], title: str, out: Path
 ) -> None:
     """Print pages as one PDF.
 
     Parameters
     ----------
+    chromium : Browser
+        As from :func:`browser.launch`.
     html : Path
         Folder of the built pages.
     names : list of str
@@ -92,7 +98,7 @@ def print_pages(
     Raises
     ------
     FileNotFoundError
-        If pages have not been built, or no browser is found.
+        If a page has not been built.
     """
     texts = {}
     for name in names:
@@ -106,8 +112,8 @@ def print_pages(
     first = next(
         (name for name in names if "mathjax" in texts[name]), names[0]
     )
-    with browser.serve(html) as site, browser.launch() as started:
-        page = started.new_page(color_scheme="light")
+    with browser.serve(html) as site:
+        page = chromium.new_page(color_scheme="light")
         page.set_default_timeout(300_000)  # ms
         page.goto(f"{site}/{first}.html")
         page.wait_for_load_state("networkidle")
@@ -126,6 +132,7 @@ def print_pages(
             outline=True,
             tagged=True,
         )
+        page.close()
     # Chromium writes headings that begin a page twice, and drops spaces.
     writer = PdfWriter(clone_from=out)
     entries = _entries(writer.root_object["/Outlines"])
@@ -153,7 +160,8 @@ def main() -> None:
     html = book.output / "html"
     names = list(pipeline.toc_files(toc))
     try:
-        print_pages(html, names, config["title"], html / NAME)
+        with browser.launch() as chromium:
+            print_pages(chromium, html, names, config["title"], html / NAME)
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")
     intro = html / f"{names[0]}.html"

@@ -26,11 +26,11 @@ def titles(outline):
 
 
 @pytest.fixture(scope="module")
-def printed(book, tmp_path_factory):
+def printed(chromium, book, tmp_path_factory):
     """A PDF of the first three pages and the bibliography."""
     out = tmp_path_factory.mktemp("pdf") / "book.pdf"
     names = [*NAMES[:3], NAMES[-1]]
-    pdf.print_pages(BOOK.output / "html", names, "A title", out)
+    pdf.print_pages(chromium, BOOK.output / "html", names, "A title", out)
     return pypdf.PdfReader(out)
 
 
@@ -66,6 +66,8 @@ def test_text_and_numbers_of_pages(printed):
     assert "def expected_distance" in "".join(texts)
 
 
-def test_a_page_that_is_not_built_is_named(tmp_path):
+def test_a_page_that_is_not_built_is_named(chromium, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent.html is not there: run 'make"):
-        pdf.print_pages(tmp_path, ["absent"], "A title", tmp_path / "book.pdf")
+        pdf.print_pages(
+            chromium, tmp_path, ["absent"], "A title", tmp_path / "book.pdf"
+        )
