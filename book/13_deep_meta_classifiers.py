@@ -4,7 +4,12 @@
 # *Someone chose the statistics of the last chapters by hand. What does a net see that
 # reads the weights themselves?*
 #
-# FIRST PARAGRAPH
+# In principle all that statistics see, and the order of the weights besides. What that
+# is worth is a question of how many nets there are to learn from. This page has the
+# paper's classifiers, to the weight, one of them in training, and the exam that all
+# meta-classifiers take on the same nets. Its recorded run is still to come: **accuracies
+# below are those of a small build**, on a handful of nets, and show how the exam goes,
+# not how it ends.
 #
 # ## What the paper did
 #
@@ -237,7 +242,9 @@ _ = plots.meta_accuracies(exam.summary(seen["global"]))
 exam.as_table(seen["global"])
 
 # %% [markdown]
-# GLOBAL PROSE
+# A build of profile `quick` asks one question only, about so few test nets that a
+# single one is worth many points. Nets count there that learned nothing, for so few
+# others are at hand, which makes the initialisation easier to tell than it is.
 #
 # ## Slices: local DMCs
 #
@@ -308,7 +315,9 @@ _ = plots.meta_accuracies(exam.summary(seen["local"]))
 exam.as_table(seen["local"])
 
 # %% [markdown]
-# LOCAL PROSE
+# A DMC that has seen a dozen nets is behind statistics that were chosen with care. In
+# the paper it is the other way round, with 16,070 weight vectors to learn from:
+# where the lines cross is what chapter 15 asks.
 #
 # ## From slices back to the net
 #
@@ -346,7 +355,8 @@ _ = plots.meta_accuracies(exam.summary(seen["whole"]))
 exam.as_table(seen["whole"])
 
 # %% [markdown]
-# WHOLE PROSE
+# A vote needs nothing but more time to ask. To learn whom to trust takes nets
+# of its own, and with few nets it can lose more than it gains.
 #
 # What it cost: seconds of training for each question and round, on this machine and with
 # as many processes as it has cores.
@@ -485,10 +495,24 @@ pd.DataFrame(table) if table else "claims need the full run"
 # %% [markdown]
 # ## What it means for you
 #
+# - With few checkpoints, start from statistics (chapters 11 and 12). They learn in
+#   seconds, from tens of nets.
+# - A net that reads raw weights wants them on one scale. Some of batch norm's are hundreds
+#   of times as large as all others; their logarithms cost one line.
+# - Ask about many slices and let them vote: it costs no training.
+#
 # ## Try
+#
+# - `-p profile full -p n_deep_rounds 3`: the whole exam, for a machine that has hours.
+# - `Recipe(log_unit=0.0)`: raw weights, as in the paper. How far does the loss fall, and what
+#   of that is left when batch norm uses its running statistics?
+# - `Recipe(part="fc")`: what do fully connected layers alone tell?
 #
 # ## In this chapter
 #
+# - Deep meta-classifiers with the printed number of weights, and narrower ones.
+# - One exam for all meta-classifiers: the same nets, the same rounds.
+# - Whole nets told from many slices, by a vote or by a learned aggregation.
 
 # %%
 source = report.provenance(sizes, seed, device, started)

@@ -4,7 +4,11 @@
 # *A slice tells how a net was trained. Does it matter where in the net it is torn out,
 # and how far the training had come?*
 #
-# FIRST PARAGRAPH
+# In the paper it does, for every hyper-parameter in a way of its own. This page asks
+# the same of our nets: it draws how often a classifier is right, for every place and every
+# moment, and judges what the paper's text says of such maps. Its recorded run is
+# still to come: **the map below is that of a small build**, of one question and a handful
+# of nets, and shows how a map is made.
 #
 # ## What the paper did
 #
@@ -143,7 +147,10 @@ if architecture:
     _ = plots.performance_maps(architecture, seen["chance"])
 
 # %% [markdown]
-# MAPS PROSE
+# A row that is brighter at the top tells of something that training wears away, as one
+# would expect of the initialisation; one that is brighter at the bottom of
+# something that training writes. Stripes from top to bottom are places where the evidence sits.
+# With a handful of test nets all of this drowns in noise.
 #
 # ## A machine's map
 #
@@ -183,7 +190,7 @@ if seen["svm"]:
     )
 
 # %% [markdown]
-# SVM PROSE
+# A small build skips it.
 #
 # ## Claim by claim
 #
@@ -301,10 +308,21 @@ pd.DataFrame(table) if table else "claims need the full run"
 # %% [markdown]
 # ## What it means for you
 #
+# - A map costs no training: one local classifier is asked everywhere. For your own
+#   checkpoints, `maps.performance_map` takes any classifier of slices, or of their statistics.
+# - Read a map's range first (it stands above it), then its colours: they span that
+#   range, however small.
+#
 # ## Try
+#
+# - `-p n_places 100`: do stripes get narrower than a slice?
+# - `maps.performance_map(...).table()`: every accuracy with its number of nets, for intervals
+#   of your own.
 #
 # ## In this chapter
 #
+# - Performance maps of local classifiers, over place and progress.
+# - The same for a machine that reads statistics of slices.
 
 # %%
 source = report.provenance(sizes, seed, device, started)

@@ -3,7 +3,10 @@
 #
 # *How much of a net does one need, and which of its numbers?*
 #
-# FIRST PARAGRAPH
+# Three experiments ask: slices of 100 to 20,000 weights; nets without batch norm, and
+# vectors without batch norm's numbers and without biases; fewer and fewer nets to learn
+# from. The recorded run is still to come: **what this page shows are the same experiments in
+# small**, on one question and a handful of nets.
 #
 # ## What the paper did
 #
@@ -148,7 +151,7 @@ lines = pd.DataFrame(
 lines.assign(slope=100 * lines["slope"]).round(2)
 
 # %% [markdown]
-# SIZE PROSE
+# Slopes of a small build are slopes of noise.
 #
 # ## Without batch norm
 #
@@ -226,7 +229,8 @@ if len(normed):
 exam.as_table(seen["batch norm"]) if len(normed) else "too few nets"
 
 # %% [markdown]
-# NORM PROSE
+# If hatched bars are as high as the plain ones beside them, the evidence is in filters
+# and weight matrices, and not in what batch norm keeps of the training images.
 #
 # ## How many nets does one need?
 #
@@ -278,7 +282,8 @@ if len(curve):
     _ = plots.accuracy_curves(curve, "n_train", "nets to learn from")
 
 # %% [markdown]
-# NETS PROSE
+# Each line rises as far as its kind of classifier profits from more nets; where two of
+# them cross, the one that is behind becomes the one to take.
 #
 # ## Claim by claim
 
@@ -350,10 +355,22 @@ pd.DataFrame(table) if table else "claims need the full run"
 # %% [markdown]
 # ## What it means for you
 #
+# - Draw such a curve of your own before you collect more checkpoints: if it is flat, more of
+#   the same will not help.
+# - To know whether a classifier reads the weights or a by-product of training, strip
+#   the by-product from the test nets. No second training is needed.
+#
 # ## Try
+#
+# - `pool.store(kinds=("weight", "bias"))`: strip only what batch norm keeps.
+# - `python -m nwslib sample ZOO --plain`: nets without batch norm, as many as you have
+#   time for.
 #
 # ## In this chapter
 #
+# - Local meta-classifiers of short and of long slices.
+# - Nets without batch norm, and vectors stripped of it.
+# - How much each kind of meta-classifier learns from how many nets.
 
 # %%
 source = report.provenance(sizes, seed, device, started)

@@ -52,8 +52,8 @@ heads = {verdict: badge(verdict) for verdict in reproduction.VERDICTS}
 Markdown(report.markdown(counts.rename(columns=heads)))
 
 # %% [markdown]
-# - *agrees*, *differs*: a printed number is met within the tolerance that its chapter
-#   gives, a statement is borne out or not;
+# - *agrees*, *differs*: a printed number is met within a tolerance, its chapter's or, where
+#   that gives none, the one in `nwslib.reproduction`; a statement is borne out or not;
 # - *undecided*: the intervals allow both;
 # - *shown*: the paper's figure prints no numbers; the chapter draws ours;
 # - *not recorded*: no recorded run has it yet; this build may;
