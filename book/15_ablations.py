@@ -180,7 +180,7 @@ counts.rename(WITH)
 def paired(one: str) -> dict[str, list]:
     """Rounds of both sets, with equally many nets of each class."""
     sizes_of = glorot.groupby(["set", one]).size().unstack(fill_value=0)
-    least = sizes_of[sizes_of.columns[(sizes_of >= both.least).all()]]
+    least = sizes_of.loc[:, (sizes_of >= both.least).all()]
     if len(sizes_of) < 2 or least.shape[1] < 2:
         return {}
     count = int(least.to_numpy().min())

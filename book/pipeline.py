@@ -384,7 +384,7 @@ def run(notebook: NotebookNode, chapter: Path, cached: Path) -> None:
 def _keep(ran: NotebookNode, cached: Path) -> None:
     """Write an executed notebook to the cache, with its checksum."""
     ran.metadata.pop(_SEAL, None)
-    ran.metadata[_SEAL] = _digest(ran)
+    ran.metadata[_SEAL] = _checksum(ran)
     _files.put(cached, nbformat.writes(ran).encode())
 
 
@@ -397,7 +397,7 @@ def _kept(cached: Path) -> NotebookNode | None:
         seal = ran.metadata.pop(_SEAL)
     except Exception:  # a damaged file: anything can be wrong with it
         seal = ran = None
-    if ran is None or seal != _digest(ran):
+    if ran is None or seal != _checksum(ran):
         print(
             f"{cached.name} in the cache is damaged or not sealed",
             flush=True,
@@ -406,7 +406,7 @@ def _kept(cached: Path) -> NotebookNode | None:
     return ran
 
 
-def _digest(notebook: NotebookNode) -> str:
+def _checksum(notebook: NotebookNode) -> str:
     """Checksum of a notebook, however its file is laid out."""
     text = nbformat.writes(notebook)
     return hashlib.sha256(text.encode()).hexdigest()
