@@ -6,6 +6,7 @@ lead on within the PDF, and page numbers run through.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,8 @@ def main() -> None:
     toc = yaml.safe_load((book.root / "_toc.yml").read_text("utf-8"))
     config = yaml.safe_load((book.root / "_config.yml").read_text("utf-8"))
     html = book.output / "html"
+    # It remarks on a harmless count in what Chromium writes.
+    logging.getLogger("pypdf").setLevel(logging.ERROR)
     names = list(pipeline.toc_files(toc))
     try:
         with browser.launch() as chromium:
