@@ -92,7 +92,7 @@ class Spec:
     dropout : float
         After each fully connected layer but the last.
     log_unit : float
-        Where positive, each weight w is read as sign(w) log(1 + |w| / log_unit).
+        Where positive, each weight w is read as sign(w) log(1 + abs(w) / log_unit).
     """
 
     length: int
@@ -275,7 +275,7 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
 
 
 class SignedLog(nn.Module):
-    """sign(x) log(1 + |x| / unit): linear near zero, logarithmic far beyond the unit.
+    """sign(x) log(1 + abs(x) / unit): linear near zero, logarithmic far beyond the unit.
 
     Parameters
     ----------
