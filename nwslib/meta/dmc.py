@@ -275,7 +275,7 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
 
 
 class SignedLog(nn.Module):
-    """sign(x) log(1 + abs(x) / unit): linear near zero, logarithmic far beyond the unit.
+    """sign(x) log(1 + abs(x) / unit): linear near zero, logarithmic far beyond.
 
     Parameters
     ----------
