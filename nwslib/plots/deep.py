@@ -43,7 +43,8 @@ def performance_maps(
         If there are no maps.
     """
     parts = list(dict.fromkeys(part for of_one in maps.values() for part in of_one))
-    fig, axes = panels(maps, by="map", height=1.25, columns=max(len(parts), 1))
+    height = 1.25 if len(maps) > 1 else 1.9  # a single row has all labels beside it
+    fig, axes = panels(maps, by="map", height=height, columns=max(len(parts), 1))
     for row, (one, of_one) in zip(axes, maps.items(), strict=True):
         for ax, part in zip(row, parts, strict=True):
             if part not in of_one:
