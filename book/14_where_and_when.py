@@ -160,7 +160,7 @@ if architecture:
 
 # %%
 def machine_map(one: str) -> np.ndarray:
-    """Of a machine that has learned from ten slices of each training net."""
+    """Of a machine that has learned from ten slices of each net."""
     split = slices[one][0]
     examples = room.pool.examples(room.store, one, 1).of(split.train)
     ten = examples.where(np.repeat(np.arange(len(examples)), 10))
@@ -205,7 +205,7 @@ def part_of(one: str, part: str = "all") -> np.ndarray:
 
 
 def ends(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the first tenth, the middle, and the last tenth of the places."""
+    """Mean over the first tenth of the places, the middle, the rest."""
     tenth = max(1, values.shape[-1] // 10)
     return tuple(
         float(each.mean())

@@ -135,7 +135,7 @@ _ = plots.accuracy_curves(sized, "size", "weights in a slice")
 
 # %%
 def line(rows: pd.DataFrame) -> pd.Series:
-    """Slope a factor of ten, and how much of the variance a line explains."""
+    """Slope a factor of ten, and the share of variance explained."""
     x = np.log10(rows["size"])
     fit = np.polyfit(x, rows["mean"], 1)
     rest = rows["mean"] - np.polyval(fit, x)
