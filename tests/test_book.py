@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -345,6 +346,8 @@ def test_the_prepared_settings_bring_the_buttons(book: Book, ran) -> None:
     )
     pipeline.pair(book)
     pipeline.execute(book, "quick")
+    # These settings are without the extension that reads docstrings.
+    shutil.rmtree(book.output / "executed" / "book" / "reference")
     pipeline.build(book)
     page = (book.output / "html" / "book" / "01_one.html").read_text("utf-8")
     place = "OWNER/NAME/blob/main/book/01_one.ipynb"

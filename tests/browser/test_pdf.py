@@ -29,7 +29,7 @@ def titles(outline):
 def printed(chromium, book, tmp_path_factory):
     """A PDF of the first three pages and the bibliography."""
     out = tmp_path_factory.mktemp("pdf") / "book.pdf"
-    names = [*NAMES[:3], NAMES[-1]]
+    names = [*NAMES[:3], "book/bibliography"]
     pdf.print_pages(chromium, BOOK.output / "html", names, "A title", out)
     return pypdf.PdfReader(out)
 
