@@ -207,6 +207,38 @@ DRAWINGS = {
     "speed_ratios": lambda: plots.speed_ratios(
         [{"name": "a", "unit": "s", "ours": 1.0, "peers": {"b": 2.0}, "limit": 0.5}]
     ),
+    "performance_maps": lambda: plots.performance_maps(
+        {"init": {"all": np.eye(3)}, "dataset": {"fc": np.eye(3)}},
+        {"init": 0.25, "dataset": 0.2},
+    ),
+    "accuracy_curves": lambda: plots.accuracy_curves(
+        pd.DataFrame(
+            [
+                {
+                    "hyperparameter": "init",
+                    "model": model,
+                    "mean": 0.5,
+                    "std": 0.1,
+                    "chance": 0.25,
+                    "size": size,
+                }
+                for model in ("a", "b")
+                for size in (100, 1000)
+            ]
+        ),
+        "size",
+        "weights",
+    ),
+    "grouped_accuracies": lambda: plots.grouped_accuracies(
+        pd.DataFrame(
+            [
+                {"hyperparameter": "init", "kind": k, "mean": 0.5, "std": 0.1}
+                for k in "ab"
+            ]
+        ),
+        {"init": 0.25},
+        ["a", "b"],
+    ),
     "growth": lambda: plots.growth(
         [
             {

@@ -92,19 +92,19 @@ def boosting(examples: Examples, seed: int = 0) -> HistGradientBoostingClassifie
 
 
 def forest(
-    examples: Examples, seed: int = 0, n_trees: int = N_TREES
+    examples: Examples, seed: int = 0, n_trees: int | None = None
 ) -> ExtraTreesClassifier:
     """Fit extremely randomised trees (Geurts et al. 2006).
 
     They have nothing to choose and need no scaling; one net of a class is enough.
-    Other arguments and errors as :func:`logistic`.
+    :data:`N_TREES` unless told. Other arguments and errors as :func:`logistic`.
     """
     validation.check(examples)
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(n_trees, max_features=0.2, random_state=seed).fit(
-        examples.features, examples.labels
-    )
+    return ExtraTreesClassifier(
+        n_trees or N_TREES, max_features=0.2, random_state=seed
+    ).fit(examples.features, examples.labels)
 
 
 def validated(
