@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
+from nwslib.plots.meta import check_accuracies
 from nwslib.plots.sampled import named
 from nwslib.plots.style import DARK, PALETTE, WIDTH, panels, round_ticks
 
@@ -92,8 +93,7 @@ def accuracy_curves(
     ValueError
         If the table is empty.
     """
-    if not len(table):
-        raise ValueError("no accuracies to draw: judge one meta-classifier at least.")
+    check_accuracies(table)
     names = list(dict.fromkeys(table["hyperparameter"]))
     models = list(dict.fromkeys(table["model"]))
     columns = min(columns, len(names))
@@ -146,8 +146,7 @@ def grouped_accuracies(
     ValueError
         If the table is empty.
     """
-    if not len(table):
-        raise ValueError("no accuracies to draw: judge one meta-classifier at least.")
+    check_accuracies(table)
     names = list(dict.fromkeys(table["hyperparameter"]))
     fig, ax = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
     width = 0.8 / len(kinds)

@@ -43,8 +43,7 @@ def meta_accuracies(table: DataFrame) -> Figure:
     ValueError
         If the table is empty.
     """
-    if not len(table):
-        raise ValueError("no accuracies to draw: judge one meta-classifier at least.")
+    check_accuracies(table)
     models = list(dict.fromkeys(table["model"]))
     bands = list(dict.fromkeys(table["hyperparameter"]))
     height = 0.13 * len(models) + 0.22
@@ -255,6 +254,12 @@ def confusions(tables: Mapping[str, DataFrame]) -> Figure:
     fig.supxlabel("predicted", fontsize=9)
     fig.supylabel("true", fontsize=9)
     return fig
+
+
+def check_accuracies(table: DataFrame) -> None:
+    """ValueError if a table of accuracies is empty."""
+    if not len(table):
+        raise ValueError("no accuracies to draw: judge one meta-classifier at least.")
 
 
 def _grid(
