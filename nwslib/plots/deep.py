@@ -44,7 +44,7 @@ def performance_maps(
         If there are no maps.
     """
     parts = list(dict.fromkeys(part for of_one in maps.values() for part in of_one))
-    height = 1.25 if len(maps) > 1 else 1.9  # a single row has all labels beside it
+    height = 1.5 if len(maps) > 1 else 1.9  # a single row has all labels beside it
     fig, axes = panels(maps, by="map", height=height, columns=max(len(parts), 1))
     for row, (one, of_one) in zip(axes, maps.items(), strict=True):
         for ax, part in zip(row, parts, strict=True):
@@ -56,11 +56,11 @@ def performance_maps(
                 values, cmap="viridis", aspect="auto", interpolation="nearest",
                 extent=(0, 100, 100, 0),
             )  # fmt: skip
-            ax.set_title(f"{values.min():.2f} to {values.max():.2f}", fontsize=8)
+            ax.set_title(f"{values.min():.2f} to {values.max():.2f}", fontsize=9)
             ax.grid(False)
             ax.set_xticks([0, 50, 100])
             ax.set_yticks([0, 50, 100], [] if ax is not row[0] else None)
-        row[0].set_ylabel(f"{named(one)}\n(chance {chance[one]:.2f})", fontsize=8)
+        row[0].set_ylabel(f"{named(one)}\n(chance {chance[one]:.2f})")
     for ax, part in zip(axes[0], parts, strict=True):
         title = PART_TITLES.get(part, part)
         ax.annotate(
