@@ -117,7 +117,7 @@ counts
 # To the weight. The paper trained a local one for two hours on a GPU. On two cores
 # ours have to be smaller: all layers, but a quarter of the channels and units, and fewer
 # epochs. Two more changes are for narrow nets only. Of so few units none can be
-# spared, so there is no dropout. And weights differ in size by a factor of hundreds, where
+# spared, so there is no dropout. And weights differ in size by orders of magnitude, where
 # they are batch norm's statistics: a narrow net that reads them as they are sees little
 # but the largest. Ours reads sign(w) log(1 + |w| / 0.01).
 
@@ -497,8 +497,8 @@ pd.DataFrame(table) if table else "claims need the full run"
 #
 # - With few checkpoints, start from statistics (chapters 11 and 12). They learn in
 #   seconds, from tens of nets.
-# - A net that reads raw weights wants them on one scale. Some of batch norm's are hundreds
-#   of times as large as all others; their logarithms cost one line.
+# - A net that reads raw weights wants them on one scale. Some of batch norm's are far
+#   larger than all others; their logarithms cost one line.
 # - Ask about many slices and let them vote: it costs no training.
 #
 # ## Try
