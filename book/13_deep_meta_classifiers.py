@@ -122,7 +122,7 @@ counts
 # but the largest. Ours reads sign(w) log(1 + |w| / 0.01).
 
 # %%
-recipes = exam.recipes(sizes)
+recipes = exam.recipes(sizes, device)
 pd.DataFrame(
     {
         kind: {
@@ -131,6 +131,7 @@ pd.DataFrame(
             "epochs": recipe.epochs,
             "dropout": recipe.dropout,
             "log unit": recipe.log_unit,
+            "bfloat16": recipe.autocast,
         }
         for kind, recipe in recipes.items()
     }

@@ -74,7 +74,7 @@ slices = room.questions(
     slices=True,
     among=("init",) if small else HYPERPARAMETERS,
 )
-recipe = exam.recipes(sizes)["local"]
+recipe = exam.recipes(sizes, device)["local"]
 PARTS = ("all",) if small else features.PARTS
 print(f"{len(slices)} questions, {len(PARTS)} parts, {n_places} places")
 

@@ -66,7 +66,7 @@ small = sizes.name == "quick"
 room = exam.open_exam(
     sizes, out_dir, data_dir=data_dir, device=device, seed=seed
 )
-recipes = exam.recipes(sizes)
+recipes = exam.recipes(sizes, device)
 ASKED = ("dataset", "augmentation", "optimizer", "activation", "init")
 among = ("init",) if small else ASKED
 slices = room.questions("fixed", "main", slices=True, among=among)

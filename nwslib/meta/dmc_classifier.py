@@ -38,7 +38,8 @@ class Recipe:
     patience : int
         Epochs without gain on those nets, after which training ends.
     autocast : bool
-        Compute in bfloat16 where that is safe; for a GPU.
+        Compute in bfloat16 where that is safe, weights stay in float32. For a GPU,
+        or a processor with AVX-512 BF16 or AMX.
     """
 
     kind: str = "local"

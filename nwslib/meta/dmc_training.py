@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from nwslib import _files
+from nwslib._device import has_bfloat16
 from nwslib.meta import dmc
 from nwslib.meta.dmc_classifier import AT_ONCE, DeepClassifier, Recipe
 from nwslib.meta.protocol import Examples
@@ -124,8 +125,11 @@ def check(
     store: WeightStore, examples: Examples, recipe: Recipe, seed: int, save_every: int
 ) -> None:
     """Raise ValueError if :func:`train` could not begin."""
-    if recipe.autocast and torch.device(store.device).type == "cpu":
-        raise ValueError("autocast is for a GPU: leave it out on the CPU.")
+    if recipe.autocast and not has_bfloat16(store.device):
+        raise ValueError(
+            f"autocast computes in bfloat16, and the {store.device} here has no "
+            "instructions for it: leave it out."
+        )
     if save_every < 1:
         raise ValueError(f"save_every is {save_every}: give one epoch at least.")
     if np.ndim(examples.features) != 1 or examples.features.dtype.kind not in "iu":

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from nwslib._device import has_bfloat16
 from nwslib.meta import dmc, whole_net
 from nwslib.meta.dmc_classifier import DeepClassifier, Recipe
 from nwslib.meta.dmc_many import Job, train_many
@@ -268,14 +269,15 @@ def open_exam(
     return Exam(pool, store, folder, sizes.n_deep_rounds, seed, 3 if small else 6)
 
 
-def recipes(sizes: Profile) -> dict[str, Recipe]:
-    """How a profile trains ``local`` and ``global`` DMCs.
+def recipes(sizes: Profile, device: str = "cpu") -> dict[str, Recipe]:
+    """How a profile trains ``local`` and ``global`` DMCs on a device.
 
     Narrow nets have no units to spare for dropout, and learn little from weights as
     they are: they read their logarithms. They go with small zoos, of which small
-    batches make more steps an epoch.
+    batches make more steps an epoch. Where the device computes in bfloat16, twice as
+    fast, they do.
     """
-    given = {"width": sizes.deep_width}
+    given = {"width": sizes.deep_width, "autocast": has_bfloat16(device)}
     if sizes.deep_width < 1:
         given |= {"dropout": 0.0, "batch": 16, "log_unit": 0.01}
     return {

@@ -3,8 +3,9 @@
 A local one for slices of 5,000 weights, batches of 64. ``eager-default`` is what one
 would write: torch's layers in a ``Sequential``, ``torch.optim.Adam``, torch's default
 threads. Ours is the library's net and optimiser in a process of one thread on every
-core, as :func:`nwslib.meta.dmc_many.train_many` trains; a time is the machine's, for
-a step of one net.
+core, as :func:`nwslib.meta.dmc_many.train_many` trains, in bfloat16 where the
+processor computes in it, beside the same in float32; a time is the machine's, for a
+step of one net.
 
 ``dmc-many`` trains several narrow nets. There ``grouped`` is one stack of them, a
 convolution with a group for each net, and ``one-by-one`` is ours with all threads.
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 import training
 from measuring import Row, peak_flops, seconds, some, take_turns, wait
+from nwslib._device import has_bfloat16
 from nwslib.meta import dmc, dmc_training
 from nwslib.meta.dmc_classifier import Recipe
 from nwslib.nws.executors import keep_memory
@@ -71,7 +73,8 @@ def step_row(width: float, share: float) -> Row:
     """On the CPU, milliseconds of the whole machine for a step."""
     work = Work.of(width, share)
     contenders = {
-        "ours": lambda: 1e3 * process_per_core(work),
+        "ours": lambda: 1e3 * process_per_core(work, has_bfloat16("cpu")),
+        "float32": lambda: 1e3 * process_per_core(work),
         "eager-default": lambda: 1e3 * eager(work),
     }
     rounds = take_turns(contenders, some(_ROUNDS, share, least=1))
@@ -114,18 +117,20 @@ def _row(name: str, rounds: dict, work: Work, device: str, **facts: object) -> R
     )
 
 
-def process_per_core(work: Work) -> float:
+def process_per_core(work: Work, autocast: bool = False) -> float:
     """Ours on every core at once: seconds of the machine for a step."""
     cores = os.cpu_count()
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(cores)
     with context.Pool(cores, training._start_worker, (barrier,)) as pool:
-        return max(pool.map(_on_one_core, [work] * cores, chunksize=1)) / cores
+        return max(pool.map(_on_one_core, [(work, autocast)] * cores, 1)) / cores
 
 
-def _on_one_core(work: Work) -> float:
+def _on_one_core(given: tuple[Work, bool]) -> float:
+    work, autocast = given
     keep_memory()
-    return one_process(work, ready=training._barrier.wait)  # all are busy at once
+    ready = training._barrier.wait  # all are busy at once
+    return one_process(work, autocast=autocast, ready=ready)
 
 
 def one_process(
