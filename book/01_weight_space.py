@@ -10,8 +10,8 @@
 # less innocent. Nets from different seeds lie almost equally far from each
 # other, and one and the same function sits at thirteen trillion points. What
 # makes the space useful nevertheless is that training moves a net in small
-# steps, so that its snapshots line up to a path. This chapter measures all of
-# that on the two nets that the next three chapters use.
+# steps, so that its snapshots, the weights saved along the way, line up into a
+# path. This chapter measures all of that on nets that the next three chapters use.
 #
 # ## What the paper did
 #
@@ -92,7 +92,7 @@ layout = Layout.of(net)
 torch.equal(layout.flatten(net), vector)
 
 # %% [markdown]
-# Its table, for both of the paper's nets:
+# Its table, for both of the paper's nets; {numref}`fig-layout` draws it to scale:
 
 # %%
 layouts = {"A1": layout, "A2": Layout.of(A2())}
@@ -177,8 +177,8 @@ pd.Series(
 #
 # Now for trained nets. `paper_zoo` trains a *zoo* of A1, nets that differ in
 # their seed only, and keeps every net's weights before training (epoch 0) and
-# after each epoch. Chapter 02 explains how and why so; it uses the same zoo,
-# which is grown here if it is not on disk yet, and opened otherwise.
+# after each epoch. Chapter 02 explains how; it uses the same zoo, which is grown
+# here if it is not on disk yet, and opened otherwise.
 
 # %%
 zoo = readings.paper_zoo(
@@ -203,8 +203,8 @@ print(f"accuracy in the table:  {runs.test_accuracy.iloc[0]:.3f}")
 
 # %% [markdown]
 # The first 1960 coordinates belong to ten hidden units, with a weight for each
-# of 196 pixels, so each unit's weights can be looked at as an image. Pixels
-# that the unit answers to with more activity are red, with less activity blue.
+# of 196 pixels, so {numref}`fig-weight-images` can show each unit's weights as an
+# image. Red are pixels that raise the unit's activity, blue those that lower it.
 
 # %% mystnb={"figure": {"caption": "The first 1960 coordinates of a trained A1: ten hidden units, 14 x 14 weights each, one scale for all.", "name": "fig-weight-images"}, "image": {"alt": "Ten small square images in red and blue, one for each hidden unit; neighbouring pixels tend to have similar colours."}}
 _ = plots.weight_images(
@@ -251,8 +251,9 @@ print(f"nearest pair {initial.min():.2f}, farthest {initial.max():.2f}")
 # No pair is close, and no pair is much farther than any other. In a plane,
 # random points are now near, now far; in many dimensions the thousands of
 # squared differences average out, which is called *concentration of measure*
-# {cite:p}`vershynin2018high`. The more weights, the sharper the distance: take
-# nets of A1's form with more or fewer hidden units.
+# {cite:p}`vershynin2018high`. The more weights, the sharper the distance, as
+# {numref}`fig-concentration` shows for nets of A1's form with more or fewer hidden
+# units.
 
 # %%
 distances, concentration = {}, {}
@@ -289,10 +290,10 @@ pd.DataFrame(concentration).T.round(3).astype({"weights": int})
 
 # %% [markdown]
 # The measured spread comes from few nets, so trust its first digit only. A1's
-# spread, a few per cent, is wider than 2160 like coordinates would give. Its
-# three layers contribute equally to $D^2$ (each has ten units, and the variance
-# undoes the number of inputs), so two thirds of it hang on the 200 weights of
-# the two small ones.
+# spread, a few per cent, is wider than 2160 coordinates of one variance would
+# give. Its three layers contribute equally to $D^2$ (each has ten units, and the
+# variance undoes the number of inputs), so two thirds of $D^2$ hang on the 200
+# weights of the two small ones.
 #
 # ## Training does not bring nets together
 #
@@ -314,7 +315,7 @@ print(f"one net, longest step of one epoch: {steps.max():.2f}")
 # They do not. Nets that started far apart end far apart; equally good nets are
 # not neighbours. But within one run, points do follow each other closely, and
 # that is what the next chapters live on: even the longest step of any net is
-# shorter than the way between the nearest two trained ones.
+# shorter than the distance between the nearest two trained ones.
 #
 # ## One function, many points
 #
@@ -355,8 +356,8 @@ print(f"such copies: 10! x 10! = {math.factorial(10) ** 2:,}")
 
 # %% [markdown]
 # The outputs agree to rounding (sums are taken in another order), and the copy
-# lies about as far away as a net from another seed. Here are all these
-# distances on one axis, with a few hundred more copies.
+# lies about as far away as a net from another seed. {numref}`fig-distances` puts
+# all these distances on one axis, with a few hundred more copies.
 
 # %%
 orders = torch.rand(300, 2, 10, generator=generator).argsort(-1)
@@ -398,10 +399,10 @@ for layer, unit in units.items():
     print(f"{layer}: {kept[layer]:.2%} of {found.numel():,} found again")
 
 # %% [markdown]
-# As good as every unit keeps its place. The copies are there, but training does
-# not go to them, so along a path the distance means what one hopes: how far the
-# net has come. Between paths it says only "not the same run", and for that it
-# is sharp.
+# Nearly every unit keeps its place. The copies are there, but training does not
+# go to them, so along a path the distance means what one hopes: how far the net
+# has come. Between paths it says only "not the same run", and for that it is
+# sharp.
 #
 # ## What it means for you
 #
@@ -444,7 +445,8 @@ pd.DataFrame(
 # - Compare checkpoints of one layout only, and decide first which kinds count.
 # - Give a distance something to be compared with. For two nets that were
 #   initialised independently, the square root of twice the summed variances is
-#   the natural yardstick: most steps of an epoch, above, are small beside it.
+#   the natural yardstick: most steps of an epoch, in the last row of
+#   {numref}`fig-distances`, are small beside it.
 # - Never read a large distance as a difference in behaviour. Reordered units are
 #   enough to cause one.
 #

@@ -6,10 +6,10 @@
 #
 # By training them as one: a stack of weight vectors takes each step together,
 # and what takes hours one net after the other takes minutes. The first of the
-# paper's two architectures, A1, trains as printed. The second, A2, does not:
-# read the plain way, its weight decay outweighs its gradient, and every net
-# collapses to zero. This chapter shows that, measures the other ways to read
-# the same table, and grows the two zoos that the next two chapters look at.
+# paper's two architectures, A1, trains with the settings printed in Table 1. The
+# second, A2, does not: read the plain way, its weight decay outweighs its gradient,
+# and every net collapses to zero. This chapter shows that, measures the other ways
+# to read the same table, and grows the two zoos that the next two chapters look at.
 #
 # ## What the paper did
 #
@@ -62,8 +62,8 @@ print(
 # %% [markdown]
 # ## Table 1, as printed
 #
-# Neither net has biases: only without them do the weights add up to the
-# dimensions that the paper prints, 2160 and 1376 (chapter 01 counts them).
+# Neither net has biases: only without them do the weights add up to the paper's
+# dimensions (chapter 01).
 
 # %%
 pd.DataFrame(papers.TABLE_1).rename(
@@ -108,19 +108,19 @@ zoos["A1"].runs[["run", "seed", "lr", "test_accuracy", "diverged"]].head(3)
 # alone shrinks every weight by about $\eta\lambda / (1 - \mu) = 0.0003$ a step.
 # MNIST has 5000 steps an epoch, so an unopposed weight falls to
 # $e^{-1.5} \approx 22\,\%$ each epoch, and the mean squared error's gradient,
-# divided by 120, is too weak to oppose. The nets shrink to zero and predict
-# nothing.
+# divided by 120 (12 images times 10 outputs), is too weak to oppose. The nets
+# shrink to zero and predict nothing.
 #
 # "SGD on MSE" leaves room, though. The mean may run over the batch only, which
 # multiplies the gradient by ten, or the loss may be a sum, which multiplies it
 # by 120. The word "SGD" may stand for a descendant such as Adam
 # {cite:p}`kingma2015adam`, whose steps do not depend on the gradient's scale, or
 # AdamW {cite:p}`loshchilov2019decoupled`, which also takes the decay out of the
-# gradient. Each reading trains a small zoo here, scored by the measures of
-# chapter 04: the share of each cluster that belongs to one net (*purity*), and
-# how well distances give the order of epochs away: how many come out in place
-# from the first on (*initial*), and the share that follows its predecessor
-# (*ordered*).
+# gradient. Here each reading trains a small zoo, which is scored by the measures
+# of chapter 04. Snapshots are put into clusters by their distances: *purity* is
+# the share of a cluster that belongs to one net. Two more measures say how well
+# distances give the order of epochs away: how many epochs come out in place from
+# the first on (*initial*), and the share that follows its predecessor (*ordered*).
 
 # %%
 tried = pd.DataFrame(
@@ -149,15 +149,15 @@ _ = plots.readings(
 )
 
 # %% [markdown]
-# One warning before reading the dots: **order alone proves nothing**. A net that
-# shrinks to zero moves along a straight line in ever shorter steps, so its
-# epochs come out in perfect order while it learns nothing. The readings at the
-# far right of the last two panels with an accuracy near chance are of this
-# kind. A reading counts only if its nets learn.
+# One warning before reading the dots of {numref}`fig-readings`: **order alone proves
+# nothing**. A net that shrinks to zero moves along a straight line in ever shorter
+# steps, so its epochs come out in perfect order while it learns nothing. The
+# readings at the far right of the last two panels with an accuracy near chance are
+# of this kind. A reading counts only if its nets learn.
 #
-# The same table from the recorded run at the paper's scale (MNIST, 16 nets a
-# reading, 50 epochs of 5000 steps; the digits of the quick profile have 119
-# steps an epoch, too few for most readings to get far):
+# The same table from the *recorded* run, which is kept with this book and has the
+# paper's scale (MNIST, 16 nets a reading, 50 epochs of 5000 steps; the digits of the
+# quick profile have 119 steps an epoch, too few for most readings to get far):
 
 # %%
 earlier = report.recorded("02_growing_zoos").get("numbers", {})
@@ -181,8 +181,8 @@ before.rename(columns=shown).round(3)
 #   learning rate, a hundredth of the printed decay.
 #
 # So the settings that give the paper's structure are not those that its table
-# prints; we found them by search, guided by Table 2 itself, which chapter 04
-# must keep in mind when it compares. We grow A2's zoo with this last reading.
+# prints. We found them by search, guided by Table 2 itself, and chapter 04 must
+# keep that in mind when it compares. We grow A2's zoo with this last reading.
 
 # %% [markdown]
 # ## The second zoo
@@ -207,7 +207,7 @@ _ = plots.training_curves({net: zoos[net].history for net in ("A2", "A1")})
 
 # %% [markdown]
 # The paper calls its accuracies "competitive given the simple classification
-# task" and prints none. Ours, after the last epoch:
+# task" and prints none. Ours, where the curves of {numref}`fig-training` end:
 
 # %%
 accuracy = {
@@ -234,11 +234,11 @@ for column in ("mean", "lowest", "highest"):
 summary.astype(float).T.round(3)
 
 # %% [markdown]
-# ## Fig. 3: mean and standard deviation of all weights
+# ## The paper's Fig. 3: mean and standard deviation of all weights
 #
-# The first look at the zoos as data is the plainest: two numbers a net. The
-# paper sees no pattern in the fully connected zoo and "structure" in the
-# convolutional one, and finds good nets everywhere.
+# The first look at the zoos as data is the plainest: two numbers a net, as in
+# {numref}`fig-statistics`. The paper sees no pattern in the fully connected zoo and
+# "structure" in the convolutional one, and finds good nets everywhere.
 
 # %%
 statistics = {}
@@ -312,10 +312,10 @@ pd.DataFrame(
 #
 # ## In this chapter
 #
-# - Two zoos, {math}`2 \times n` nets, each snapshot of each net on disk.
+# - Two zoos of {math}`n` nets each, with every snapshot of every net on disk.
 # - A1 trains as printed. A2 as printed collapses; we tried the readings in
 #   {numref}`fig-readings` and kept the one nearest to Table 2.
-# - Fig. 3 redrawn, with correlations instead of an impression.
+# - The paper's Fig. 3 redrawn, with correlations instead of an impression.
 
 # %%
 numbers = {

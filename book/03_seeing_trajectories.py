@@ -6,9 +6,9 @@
 #
 # A path, yes; for the eye, only while nets are few. In the weight space itself
 # every snapshot's nearest neighbour is a snapshot of its own net, in both zoos
-# and at every scale we tried. A plane made by UMAP, which knows nothing of nets
-# or epochs, draws a couple of dozen nets as clean separate strands. With the
-# paper's 250 nets the strands run across each other, and many points of the
+# and at every scale we tried. UMAP, a projection that knows nothing of nets or
+# epochs, draws a couple of dozen nets in a plane as clean separate strands. With
+# the paper's 250 nets the strands run across each other, and many points of the
 # picture lie next to a stranger. The structure is in the space; the picture
 # has room for part of it.
 #
@@ -16,8 +16,8 @@
 #
 # Section 4.1 of {cite:t}`schuerholt2020version` maps all snapshots of a zoo to
 # two dimensions with UMAP {cite:p}`mcinnes2018umap` (3 neighbours, minimum
-# distance 0.3), once from the full weight space (Fig. 4) and once from its
-# first 50 singular vectors (Fig. 5). The paper reads both by eye: the
+# distance 0.3), once from the full weight space (the paper's Fig. 4) and once from
+# its first 50 singular vectors (the paper's Fig. 5). The paper reads both by eye: the
 # convolutional zoo gives smooth, clustered paths, the fully connected one
 # noisier paths that can still be recognised; steps are long at first and short
 # at the end. We draw the same pictures, and put numbers to what the eye sees.
@@ -84,10 +84,10 @@ for net, zoo in zoos.items():
 # ## Step by step
 #
 # First the plainest view of a path, with no projection at all: the length of
-# each step from one epoch to the next. Large steps first, small ones later, is
-# the pattern that the next chapter uses to put epochs in order. Where the curve
-# flattens, the steps stop shrinking: what is left is the noise of the batches,
-# and it hides the order.
+# each step from one epoch to the next, in {numref}`fig-steps`. Large steps first,
+# small ones later, is the pattern that the next chapter uses to put epochs in
+# order. Where the curve flattens, the steps stop shrinking: what is left is the
+# noise of the batches, and it hides the order.
 
 # %% mystnb={"figure": {"caption": "Distance from each snapshot to the next, one line a net (thin) and the median over the zoo (thick). Where the lines fall, the length of a step tells its epoch; where they are flat, it does not.", "name": "fig-steps"}, "image": {"alt": "Two panels, convolutional and fully connected zoo, with the step length on a logarithmic axis against the epoch; lines fall in early epochs and level off later."}}
 lengths = {}  # [nets, epochs]
@@ -100,8 +100,9 @@ _ = plots.step_lengths(lengths)
 # ## The full space in a plane
 #
 # UMAP links every point to its nearest neighbours, here as few as three, and
-# draws a plane in which linked points stay together. Colours are nets and are
-# added afterwards: the projection does not see them.
+# draws a plane in which linked points stay together. The colours of
+# {numref}`fig-umap-full` are nets and are added afterwards: the projection does not
+# see them.
 
 # %%
 planes = {"full": {net: umap_plane(points[net], seed) for net in zoos}}
@@ -115,8 +116,8 @@ figure.savefig(f"{out_dir}/trajectories.svg", metadata={"Date": None})
 # %% [markdown]
 # ## The 50 strongest directions
 #
-# The truncated singular value decomposition keeps the 50 directions along which
-# a zoo's points extend most.
+# The truncated singular value decomposition (SVD) keeps the 50 directions along
+# which a zoo's points extend most. In {numref}`fig-umap-svd` UMAP sees these only.
 
 # %%
 reduced = {net: svd_space(points[net], 50, seed) for net in zoos}
@@ -165,9 +166,10 @@ walk("A1")
 # %% [markdown]
 # ## What the eye sees, in numbers
 #
-# Pictures of thousands of points persuade easily. So, for every point: does its
-# nearest other point belong to the same net, and is it the epoch before or
-# after? In the full space, in its 50-dimensional reduction, and in the planes.
+# Pictures of thousands of points persuade easily. So we ask for every point: does
+# its nearest other point belong to the same net (`same_net`), and is it the epoch
+# before or after (`next_epoch`)? We ask it in the full space, in its 50-dimensional
+# reduction, and in the planes.
 
 # %%
 spaces = {
@@ -205,8 +207,8 @@ shares.astype(float).round(3)
 # - *"FFNN trajectories are more noisy, but recognizable"*: `same_net` is 1 in the
 #   space, while `next_epoch` is lower than in the convolutional zoo. Agrees.
 # - *On SVD-50, "CNN trajectories are cleanly separated"*: true of the 50
-#   dimensions themselves. In our plane of 250 nets it is not: only about half of
-#   its points have a neighbour of their own net. Fewer nets draw cleaner
+#   dimensions themselves. In our plane of 250 nets it is not: for only about half of
+#   its points is the nearest one of their own net. Fewer nets draw cleaner
 #   pictures; a plane of 12,500 points cannot show what the space holds.
 # - *"larger distances are visible at initial epochs and smaller towards the
 #   end"*: measured without a projection in {numref}`fig-steps`, and for the

@@ -20,11 +20,11 @@
 # trajectories", and cuts the tree so that as many clusters remain as there are
 # nets. A cluster's **purity** is the share of its snapshots that belong to its
 # most frequent net. That net's snapshots are then put in order of decreasing
-# distance, and two numbers tell how well this gives the epochs: how many are
-# in place from the first one on (**ordered initial epochs**), and what share of
-# the steps in this order lead from an epoch to the next (**ordered epochs**).
-# Tables 2 and 3 give all three, averaged, for the full space and six truncated
-# SVDs.
+# distance (in the tree, see below), and two numbers tell how well this gives the
+# epochs: how many are in place from the first one on (**ordered initial epochs**),
+# and what share of the steps in this order lead from an epoch to the next
+# (**ordered epochs**). Tables 2 and 3 give all three, averaged, for the full space
+# and six truncated SVDs.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -81,9 +81,10 @@ for net in ("A2", "A1"):
 # %% [markdown]
 # ## Cluster, cut, compare
 #
-# Once in full, for the convolutional zoo in its own 1376 dimensions. Single
-# linkage joins, again and again, the two clusters whose closest members are
-# closest. `Z` lists these merges and their heights.
+# First line by line, for the convolutional zoo in its own 1376 dimensions. Every
+# snapshot begins as a cluster of its own. Single linkage joins, again and again,
+# the two clusters whose closest members are closest. `Z` lists these merges and
+# their heights, the distances at which they happen.
 
 # %%
 Z = single_linkage(points["A2"])
@@ -95,10 +96,10 @@ print(f"clusters of one net only: {(pure.share == 1).sum()}")
 # %% [markdown]
 # A snapshot's distance is the height at which it first merges: under single
 # linkage, the distance to its nearest neighbour. Two snapshots that are each
-# other's nearest neighbours therefore always tie, and in a noisy zoo many
-# snapshots do. What then? The paper does not say. A stable sort keeps tied
-# snapshots as it found them, which in a file written epoch by epoch is the
-# right order: it hands part of the answer back. Counting every order of tied
+# other's nearest neighbours therefore always tie: their distance is the same. In a
+# noisy zoo many snapshots do. What then? The paper does not say. A stable sort
+# keeps tied snapshots as it found them, which in a file written epoch by epoch is
+# the right order: it hands part of the answer back. Counting every order of tied
 # snapshots as equally likely gives nothing away. We compute both rules,
 # `forward` and `expected`.
 
@@ -146,10 +147,10 @@ scores = {
 
 # %% [markdown]
 # Paper, recorded and this run side by side. *Recorded* is a run at the paper's
-# scale: 250 nets, 50 epochs, MNIST. The verdict is on that run: it agrees with
-# the paper within 0.05 in purity and in the share of ordered epochs, and within
-# one ordered initial epoch. Each order measure stands twice, once for each rule
-# for ties; the paper's number is the same.
+# scale: 250 nets, 50 epochs, MNIST. The verdict is on that run: it agrees if it
+# comes within 0.05 of the paper in purity and in the share of ordered epochs, and
+# within 1 in ordered initial epochs. Each order measure stands twice, once for
+# each rule for ties; the paper's number is the same.
 
 # %%
 measures = {  # label: (the paper's column, ours, tolerance)
@@ -202,6 +203,8 @@ compare("A1")
 
 # %% [markdown]
 # ### All spaces at a glance
+#
+# Both tables are drawn in {numref}`fig-scores`.
 
 
 # %%
@@ -235,11 +238,12 @@ _ = plots.order_scores(
 # %% [markdown]
 # ## The trees
 #
-# Fig. 6 to 9 show the merges as dendrograms: leaves are snapshots, and the
-# height of a bracket is the distance at which its two sides merge. Five nets,
-# and one of them in detail with its epochs. Nets that separate show as five
+# The paper's Fig. 6 to 9 show the merges as dendrograms: leaves are snapshots, and
+# the height of a bracket is the distance at which its two sides merge. We draw five
+# nets, and one of them in detail with its epochs. Nets that separate show as five
 # bushes; epochs in order show as a staircase that falls from the first epoch to
-# the last. The full space first.
+# the last. The full space first, in {numref}`fig-tree-a2-full` and
+# {numref}`fig-tree-a1-full`.
 
 # %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the full space, as the paper's Fig. 6: five nets (top) and one of them with its epochs (below). A branch has its net's colour where all of it lies in the cluster that this net dominates.", "name": "fig-tree-a2-full"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, full space: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
@@ -258,7 +262,8 @@ _ = plots.dendrogram(
 )
 
 # %% [markdown]
-# After truncated SVD to 50 dimensions little changes.
+# After truncated SVD to 50 dimensions little changes ({numref}`fig-tree-a2-50` and
+# {numref}`fig-tree-a1-50`).
 
 # %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 50 singular dimensions, as the paper's Fig. 8: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a2-50"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 50 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
@@ -278,7 +283,7 @@ _ = plots.dendrogram(
 
 # %% [markdown]
 # In 5 dimensions nets come as close to each other as their own epochs are, and
-# the bushes begin to mix.
+# the bushes begin to mix ({numref}`fig-tree-a2-5` and {numref}`fig-tree-a1-5`).
 
 # %% mystnb={"figure": {"caption": "Single-linkage dendrogram of the convolutional zoo (A2) in the first 5 singular dimensions, as the paper's Fig. 9: five nets (top) and one of them with its epochs (below).", "name": "fig-tree-a2-5"}, "image": {"alt": "Dendrograms of snapshots of the convolutional zoo, 5 dimensions: five coloured groups of branches on top, one net's branches with epoch labels below."}}
 _ = plots.dendrogram(
@@ -299,7 +304,8 @@ _ = plots.dendrogram(
 # %% [markdown]
 # ## What agrees, and what does not
 #
-# The verdicts above are computed; this is how we read those of the recorded run.
+# The verdicts in the tables are computed; this is how we read those of the recorded
+# run.
 #
 # - **Purity agrees** in the full space and down to 25 dimensions: every snapshot
 #   finds its net. In five dimensions our zoos stay purer than the paper's, the
@@ -311,7 +317,7 @@ _ = plots.dendrogram(
 #   are far below print there. This makes us believe that the paper's numbers
 #   contain the order of the file, which is a guess that fits, not a fact.
 # - **Ordered initial epochs** agree for A1 under the same rule. For A2 we find
-#   fewer than printed in every space, in the printed pattern: most at 500
+#   fewer than printed in every space, but in the printed pattern: most at 500
 #   dimensions, then falling.
 # - A2's training settings were chosen with Table 2 in view (chapter 02), so its
 #   closeness to Table 2 is no independent confirmation. A1's is.
@@ -321,7 +327,7 @@ _ = plots.dendrogram(
 # Checkpoints of several runs of one architecture, file names lost? Flatten them,
 # cluster by single linkage, cut: the runs come back. Trust the order that
 # decreasing distance gives only while the loss still falls quickly. It looks at a
-# snapshot's nearest neighbour and no further; chapter 07 asks all distances at
+# snapshot's nearest neighbour and no further; chapter 07 uses all distances at
 # once, and does better.
 #
 # ```python

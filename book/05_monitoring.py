@@ -10,10 +10,11 @@
 # different settings the shape also tells how well they do: a forecast that sees
 # weights and nothing else takes away much of the error in test accuracy, and in
 # the improvement still ahead, nearly as much as one that sees the training
-# loss. Among nets that differ in their seed only, less is left: there step
-# length, curvature and smoothness go with loss and accuracy mostly because all
-# of them go with time. And only part of what was learned on one kind of net holds
-# for the other.
+# loss. Stopping such nets by the turning angle saves about as many epochs as
+# waiting for that loss to level off, or more. Among nets that differ in their seed
+# only, the shape tells less: there step length, curvature and smoothness go with
+# loss and accuracy mostly because all of them go with time. And only part of what
+# was learned on one kind of net holds for the other.
 #
 # ## What the paper claims
 #
@@ -73,9 +74,9 @@ print(
 #
 # The paper's two zoos differ in the seed only. That is the hard case, and not
 # the common one: whoever watches trainings changes learning rates between them.
-# So beside each zoo of **one recipe** we grow one of **own recipes**: SGD or
-# Adam, a learning rate over two decades, momentum, weight decay and
-# initialisation drawn for every net.
+# So beside each zoo of **one recipe** we grow one of **own recipes**, in which
+# every net draws its own: SGD or Adam, a learning rate from a range of two decades,
+# momentum, weight decay and initialisation.
 
 # %%
 zoos = {}
@@ -102,14 +103,14 @@ for net in ("A1", "A2"):
 # | smoothness | mean cosine of all turning angles so far {cite:p}`benhamou2004reliably` |
 # | straightness | distance from the start over distance travelled {cite:p}`batschelet1981circular` |
 # | distance travelled, distance from start | |
-# | dimension | participation ratio of the last five snapshots {cite:p}`gao2017theory`; 1 on a line, at most 4 |
+# | dimension | how many directions the last five snapshots spread in: their participation ratio {cite:p}`gao2017theory`; 1 on a line, at most 4 |
 #
 # The first seven need no more than three weight vectors in memory
 # (`nwslib.trajectory.PathFollower`). Each is measured in the whole net and in
-# every layer; neither net has biases, so weights are the only kind.
+# every layer.
 #
 # Accuracy is on the test images after the epoch; training loss is the mean over
-# the epoch's batches as they came.
+# the epoch's batches, each taken as it was trained on.
 
 
 # %%
@@ -166,6 +167,7 @@ pd.DataFrame(
 # arrived and is shaken by the noise of its batches is not even that: its
 # snapshots scatter about a point, each step partly undoes the last, and the
 # angle is 120°, the smoothness -0.5, the dimension as large as it can be.
+# {numref}`fig-path-shapes` holds our nets against both.
 
 # %% mystnb={"figure": {"caption": "How paths change shape over training, medians and bands from the 10th to the 90th percentile over nets; whole weight vectors. Dashed: a random walk. Dotted: noise about a point.", "name": "fig-path-shapes"}, "image": {"alt": "Five rows of curves over epochs for two kinds of net: test accuracy rises, step length falls, turning angle first falls and later rises, for the fully connected net up to the level of noise about a point, smoothness and dimension accordingly."}}
 ideal = {
@@ -194,20 +196,21 @@ _ = plots.path_shapes(
 )
 
 # %% [markdown]
-# On MNIST, A1 is the textbook case. Its paths are straight for some ten epochs,
-# then pass 90°, and end within a few degrees of 120°, with a dimension close to
-# the highest possible: nothing is left but noise about a point, and the
-# accuracy stands still. A2, whose steps are much shorter, still turns by only
-# 40° at the end and moves along a line. But travelling is not improving: its
-# accuracy has stood still since epoch 15 or so. On the digits, where an epoch
-# has forty times fewer steps, paths stay straight for many more epochs.
+# On MNIST (the recorded run, here and below), A1 is the textbook case. Its paths
+# are straight for some ten epochs, then pass 90°, and end within a few degrees of
+# 120°, with a dimension close to the highest possible: nothing is left but noise
+# about a point, and the accuracy stands still. A2, whose steps are much shorter,
+# still turns by only 40° at the end and moves along a line. But travelling is not
+# improving: its accuracy has stood still since epoch 15 or so. On the digits, where
+# an epoch has forty times fewer steps, paths stay straight for many more epochs.
 #
 # ## Within a net, over time
 #
-# Spearman's rank correlation over the epochs of each net, averaged over nets,
-# with its 95 % interval. Any two things that only ever rise
-# correlate perfectly, and nearly everything in training only ever rises or
-# falls. So each correlation stands three times:
+# Over the epochs of each net we take Spearman's rank correlation of every quantity
+# with the training loss ({numref}`fig-within-loss`) and with the test accuracy
+# ({numref}`fig-within-accuracy`), and average it over nets, with a 95 % interval.
+# Any two things that only ever rise correlate perfectly, and nearly everything in
+# training only ever rises or falls. So each correlation stands three times:
 #
 # - **raw**;
 # - **less time**: from both sides, the mean of all *other* nets at the epoch is
@@ -261,7 +264,7 @@ _ = within_figure("one recipe", "loss")
 _ = within_figure("one recipe", "accuracy")
 
 # %% [markdown]
-# The same in numbers, with intervals.
+# The correlations with test accuracy in numbers, with intervals.
 
 
 # %%
@@ -290,8 +293,8 @@ as_table(
 )
 
 # %% [markdown]
-# Is the signal hidden in one layer? Time taken away, test accuracy, layer by
-# layer:
+# Is the signal hidden in one layer? {numref}`fig-within-layers` goes layer by
+# layer: test accuracy, time taken away.
 
 # %% mystnb={"figure": {"caption": "Rank correlation with test accuracy over a net's epochs, time taken away, whole net and layer by layer; one recipe.", "name": "fig-within-layers"}, "image": {"alt": "Two tables of coloured numbers, a column for the whole net and one for each layer; small numbers throughout."}}
 _ = plots.correlations(
@@ -310,32 +313,33 @@ _ = plots.correlations(
 )
 
 # %% [markdown]
-# And does it survive when every net has its own learning rate? Test accuracy
-# again, own recipes:
+# And does it survive when every net has its own learning rate?
+# {numref}`fig-within-own` has test accuracy again, for own recipes.
 
 # %% mystnb={"figure": {"caption": "Rank correlation of each quantity with test accuracy over a net's epochs, averaged over nets with recipes of their own.", "name": "fig-within-own"}, "image": {"alt": "Two tables of coloured numbers: raw correlations with test accuracy, and what is left of them once time is taken away, for nets with own recipes."}}
 _ = within_figure("own recipes", "accuracy")
 
 # %% [markdown]
-# The first column is what the paper expected: steps shrink as the training loss
-# does, and nearly everything else goes with the loss as well. The second column
-# is the sobering one. On MNIST, once what all nets share at an epoch is taken
-# away, step length, turning angle and curvature say next to nothing about the
-# test accuracy, in both zoos: no correlation is over .12. What stays is distance:
-# a net that has travelled further than the others at its age has, by a little
-# (.2 and .3), the better accuracy and, by more (.5 and .75), the lower loss. No
-# layer hides a stronger signal.
+# The first column of {numref}`fig-within-loss` is what the paper expected: steps
+# shrink as the training loss does, and nearly everything else goes with the loss as
+# well. The second column is the sobering one. On MNIST, once what all nets share at
+# an epoch is taken away, step length, turning angle and curvature say next to
+# nothing about the test accuracy ({numref}`fig-within-accuracy`), in both zoos: none
+# of these correlations is over .12. What stays is distance: a net that has travelled
+# further than the others at its age has, by a little (.2 and .3), the better
+# accuracy and, by more (.5 and .75), the lower loss. No layer hides a stronger
+# signal.
 #
-# With recipes of their own more survives, and the distance from the start
-# stands out: a net that lags behind the others in distance lags in accuracy,
-# and catches up in both.
+# With recipes of their own more survives ({numref}`fig-within-own`), and the
+# distance from the start stands out: a net that lags behind the others in distance
+# lags in accuracy, and catches up in both.
 #
 # ## Across nets, at one time
 #
 # Now time is fixed: at one epoch, do nets whose paths look different also
 # differ in accuracy, **now**, at the **end**, or in the improvement still
-# **ahead**? Training loss, in the last row, is what one would look at
-# otherwise.
+# **ahead**? {numref}`fig-across-one` and {numref}`fig-across-own` answer. Training
+# loss, in the last row, is what one would look at otherwise.
 
 
 # %%
@@ -383,11 +387,12 @@ as_table(
 )
 
 # %% [markdown]
-# With one recipe, most of the table is white or pale, and the training loss tells more
-# than any property of the path. (Of so many cells, two or three are coloured by
-# chance.) With own recipes the table fills. On MNIST the two kinds of net agree
-# in every sign of the last column: nets that at epoch 10 already turn sharply,
-# are less smooth, less straight and further from their start have less ahead.
+# With one recipe, most of {numref}`fig-across-one` is white or pale, and the training
+# loss tells more than any property of the path. (Of so many cells, two or three are
+# coloured by chance.) With own recipes ({numref}`fig-across-own`) the table fills. On
+# MNIST the two kinds of net agree in every sign of the last column: nets that at
+# epoch 10 already turn sharply, are less smooth, less straight and further from
+# their start have less ahead.
 # That is no wonder. A path's shape betrays the learning rate, and the learning
 # rate decides how fast a net gets where it is going. Whether the shape says
 # more than the settings do is the next question.
@@ -397,9 +402,9 @@ as_table(
 # A correlation is not yet a forecast. From what is known at epochs 5, 10, 15,
 # ... we forecast two things: the test accuracy now, and the improvement still
 # ahead. Every forecast is of a net that the model has not seen (five folds,
-# divided by net). Models: a ridge regression, and a forest of extremely
-# randomised trees {cite:p}`geurts2006extremely`. What they know, beside the
-# time:
+# divided by net). Two models forecast: a ridge regression, and a forest of
+# extremely randomised trees {cite:p}`geurts2006extremely`. What they may know,
+# besides the time:
 #
 # | known | needs |
 # | --- | --- |
@@ -408,8 +413,8 @@ as_table(
 # | training loss | the training data |
 # | test accuracy | what we want to do without: the upper bound |
 #
-# The **skill** is the share of the squared error of a forecast by time alone
-# (the mean of all other nets at that epoch) that is taken away: 1 perfect, 0 no
+# The **skill** is the share that is taken away of the squared error of a forecast
+# by time alone (the mean of all other nets at that epoch): 1 is perfect, 0 no
 # better than the time.
 
 # %%
@@ -548,22 +553,22 @@ _ = plots.forecasts(
 # %% [markdown]
 # For **one recipe** the training loss is the better guide. On MNIST the geometry
 # takes away .65 (A1) and .25 (A2) of the squared error in the accuracy *now*, the
-# loss .81 and .44. The improvement *ahead* is in A1 hardly to be forecast by
-# anything, the test accuracy included, which takes away .18: what differs between
-# these nets by then is mostly chance.
+# loss .81 and .44. The improvement *ahead* ({numref}`fig-forecasts`) can in A1 hardly
+# be forecast by anything, the test accuracy included, which takes away .18: what
+# differs between these nets by then is mostly chance.
 #
 # For **own recipes** weights are enough. On MNIST the geometry takes away .72 (A1)
 # and .86 (A2) of the squared error in accuracy, nearly what the loss does, and of
-# the error in the improvement ahead at least about as much as the training loss or
-# the test accuracy does: someone who watches only weights knows about as well as
+# the error in the improvement ahead about as much as the training loss or the test
+# accuracy does, or more: someone who watches only weights knows about as well as
 # someone with a test set whether a net has still to improve. It is more than
 # the settings tell: the recipe alone is worse, and added to the geometry it
 # changes nothing. A path knows its learning rate.
 #
 # ## Which quantity carries it?
 #
-# The same forecast of accuracy now, with one quantity at a time, in the whole
-# net and all layers.
+# {numref}`fig-single-quantities` has the same forecast of accuracy now, with one
+# quantity at a time, in the whole net and all layers.
 
 # %% mystnb={"figure": {"caption": "Skill of forecasting the accuracy now from a single quantity (trees), and from all. Lines: 95 % intervals over nets.", "name": "fig-single-quantities"}, "image": {"alt": "Horizontal bars of forecast skill for each quantity, for nets of one recipe and of own recipes, one panel a kind of net."}}
 single = {
@@ -601,8 +606,8 @@ _ = plots.skill_bars(
 #
 # ## Does it carry over?
 #
-# A forecast is of use if someone else's nets can train it. Rows: the zoo that
-# trees learned from, by the geometry of the whole net (layers differ between
+# A forecast is of more use if it can be learned from other people's nets. Rows: the
+# zoo that trees learned from, by the geometry of the whole net (layers differ between
 # the two kinds). Columns: the zoo they are tried on. Numbers: rank correlation
 # of forecast and true accuracy over nets, averaged over the epochs; within a
 # zoo, nets are forecast by the other nets as before.
@@ -656,12 +661,13 @@ carried_table("skill, ahead")
 
 # %% [markdown]
 # Each zoo is best forecast by its own nets. Something carries, but not something
-# to rely on. On MNIST, A2's nets of one recipe put those of their own nearly as
-# well in order as these do themselves, yet know less than half of the improvement
-# ahead. A1 with own recipes teaches half of what can be known about A2; A2 teaches
-# nothing about the improvement in A1. Many other forecasts are worse than the
-# time alone, for distances in 1376 weights are not distances in 2160. A forecast
-# has to be learned on nets of the same architecture, as varied as those it is for.
+# to rely on. On MNIST, what is learned from A2 with one recipe puts A2's nets with
+# own recipes nearly as well in order as what is learned from those themselves, yet
+# knows less than half as much of the improvement ahead. A1 with own recipes teaches
+# half of what can be known about A2; A2 teaches nothing about the improvement in
+# A1. Many other forecasts are worse than the time alone, for distances in 1376
+# weights are not distances in 2160. A forecast has to be learned on nets of the same
+# architecture, as varied as those it is for.
 #
 # ## When to stop
 #
@@ -670,12 +676,13 @@ carried_table("skill, ahead")
 # threshold.** Its rivals look at the change over five epochs, and stop when the
 # distance from the start no longer grows, when the training loss no longer
 # falls, or when the test accuracy no longer rises, which needs test data
-# {cite:p}`prechelt1998early`. The last one is a fixed **epoch**.
+# {cite:p}`prechelt1998early`. The last rival is a fixed **epoch**.
 #
-# A net *gives up* the accuracy that it would have had at the last epoch beyond
-# the one at which it stops, never less than nothing. Each rule's threshold is
-# the one that saves the most epochs on the nets of four folds while these give
-# up at most half a point on average (`allowed`); the fifth fold judges.
+# What a net *gives up* is the accuracy that it would still have gained by the last
+# epoch, never less than nothing. Each rule's threshold is the one that saves the
+# most epochs on the nets of four folds while these give up at most half a point on
+# average (`allowed`); the fifth fold judges. {numref}`fig-stopping` shows all
+# thresholds.
 
 # %%
 window = progress.WINDOW
@@ -755,9 +762,9 @@ _ = plots.stopping(curves, allowed)
 
 # %% [markdown]
 # One threshold needs no calibration at all: 90°, above which a path goes back
-# more than it goes on. The share of nets that pass it, their median epoch, and
-# what they give up if they stop there. Beside it, the improvement still ahead,
-# at that same epoch, of the nets that never pass it.
+# more than it goes on. The table has the share of nets that pass it, their median
+# epoch, and what they give up if they stop there; beside that, the improvement
+# still ahead, at that same epoch, of the nets that never pass it.
 
 
 # %%
@@ -781,11 +788,11 @@ wanderers = {", ".join(key): wandering(zoo) for key, zoo in watched.items()}
 pd.DataFrame(wanderers).T.astype(str).rename_axis("turning over 90°")
 
 # %% [markdown]
-# With one recipe, no rule is much better than a fixed epoch: such nets get ready
-# at one time. With own recipes a fixed epoch is far behind, and the turning
+# With one recipe, no rule is much better than a fixed epoch: such nets are ready at
+# about the same time. With own recipes a fixed epoch is far behind, and the turning
 # angle saves at least as many epochs as a plateau of the training loss, at a
 # price that the intervals do not tell apart. The distance from the start does
-# as well. The test accuracy is too noisy to be watched from epoch to epoch.
+# equally well. The test accuracy is too noisy to be watched from epoch to epoch.
 #
 # The untuned threshold sorts nets too. On MNIST, nets that pass 90° give up half
 # a point or less on average, while nets that do not pass it still have several
@@ -803,7 +810,7 @@ pd.DataFrame(wanderers).T.astype(str).rename_axis("turning over 90°")
 #
 # A correlation holds (*yes*) if its interval excludes zero after time is taken
 # away, with the sign it had before; it is a *clock* if it was there only before,
-# and *reversed* if the sign has changed. The number is that without time. A
+# and *reversed* if the sign has changed. The number is the correlation less time. A
 # forecast holds if its skill is above zero. The verdict is on the recorded run,
 # where there is one.
 
@@ -903,11 +910,12 @@ pd.DataFrame(
 # ## Watch a training live
 #
 # All of the above is measured afterwards. `TrajectoryMonitor` follows a net while
-# it trains: every few steps it measures the step since its last look, whole and
-# by layer, writes a line to a log and raises named alarms. It needs no data, no
-# labels and no second net, and three lines in anyone's training loop, marked
-# below. The net here is an ordinary PyTorch one. After a thousand steps its
-# images are turned by 90°, and nobody tells the monitor.
+# it trains: every few training steps it measures how the weights have moved since
+# its last look, in the whole net and by layer, writes a line to a log and raises
+# named alarms. It needs no data, no labels and no second net, and three lines in
+# anyone's training loop, marked below. The net here is an ordinary PyTorch one;
+# {numref}`fig-monitor-log` draws its log. After a thousand steps its images are
+# turned by 90°, and nobody tells the monitor.
 
 # %%
 log = Path(out_dir) / "monitored.jsonl"
@@ -946,10 +954,11 @@ _ = plots.monitor_log(read_log(log))
 # | `turn` | the path turns far more than at the last twenty |
 # | `balance` | the layers' shares of the step are unlike those of the last twenty |
 #
-# The last three compare a net with its own past, in robust deviations. How often
-# they are false, and what they notice, was counted on small nets of five kinds
-# with four optimizers and five learning-rate schedules
-# (`tests/benchmarks/alarm_rates.py`).
+# The last three compare a net with its own past, in *robust deviations*: distances
+# from the median of the last twenty, in units of their median absolute deviation,
+# scaled like a standard deviation. How often they are false, and what they notice,
+# was counted on small nets of five kinds with four optimizers and five
+# learning-rate schedules (`tests/benchmarks/alarm_rates.py`).
 
 # %%
 rates = report.recorded("alarm-rates", profile="digits")["numbers"]

@@ -8,20 +8,20 @@
 # it. All nine changes that we tried, from rotated images to a planted backdoor,
 # show at the first checkpoint after them, and the plain length of the step
 # tells nearly as much as anything else. On MNIST, ten percent of changed images
-# are mostly enough, often three. Accuracy on held-out data is no upper bound: it
-# hardly notices the backdoor in one kind of net and the wrong labels in the
-# other, and the weights show both. But an alarm says that something is
+# are mostly enough, often three. Accuracy on held-out data does not always see
+# more: it hardly notices the backdoor in one kind of net and the wrong labels in
+# the other, and the weights show both. But an alarm says that something is
 # *different*, not that something is wrong. A doubled learning rate raises it as
 # surely as an attack does, unless one also asks whether the step leads
 # elsewhere; and where data are few, so do fresh images of the same kind.
 #
 # ## What the papers did
 #
-# They asked. {cite:t}`schuerholt2020monitoring` hypothesize "that curvature and
-# smoothness of the trajectories as well as step length along it may contain
-# information on the state of training as well as potential domain shifts"; the
-# poster adds "or adversarial attacks". Neither shows an experiment, a formula or
-# a number. So there is nothing to compare with, and everything to test.
+# They asked. The hypothesis of {cite:t}`schuerholt2020monitoring`, quoted in
+# chapter 05, is that curvature, smoothness and step length also tell of "potential
+# domain shifts"; the poster adds "or adversarial attacks". Neither shows an
+# experiment, a formula or a number. So there is nothing to compare with, and
+# everything to test.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -89,8 +89,8 @@ else:
 print(f"{len(Y):,} images to train on, {len(fresh[1]):,} fresh ones")
 
 # %% [markdown]
-# Each change keeps the number of images. Three are of a kind that spoils
-# labels or plants something: wrong labels for 40 % of the images; a backdoor, a
+# Each change keeps the number of images. Four change how images look, or replace
+# them. Three concern labels: wrong labels for 40 % of the images; a backdoor, a
 # white square in 10 % of them with 0 as their label {cite:p}`gu2017badnets`;
 # and one class that no longer comes, another one for each net in turn.
 
@@ -111,10 +111,10 @@ pools = {
 }
 
 # %% [markdown]
-# Adversarial images are made against each net: after every checkpoint anew,
-# with that net's weights of that time, no pixel further off than a tenth of
-# white. One step along the sign of the gradient (FGSM,
-# {cite:t}`goodfellow2015explaining`), or five from a random start (PGD,
+# The last two are adversarial images, made against each net: after every checkpoint
+# anew, with that net's weights of that time, no pixel changed by more than a tenth
+# of the way from black to white. They take one step along the sign of the gradient
+# (FGSM, {cite:t}`goodfellow2015explaining`), or five from a random start (PGD,
 # {cite:t}`madry2018towards`). Nets then train on nothing else.
 #
 # The controls are what a detector should not mistake for a change of data: more
@@ -146,8 +146,9 @@ conditions = {"more of the same": Condition(same)} | changes | controls
 # ## Training, and training on
 #
 # A checkpoint follows every 4,000 images, before and after the change. Eighty of
-# them pass, of which the last twenty are kept. Then every net is forked, with
-# its momentum, into one continuation a condition, eight checkpoints each.
+# them pass before it, of which the last twenty are kept. Then every net is forked,
+# with its momentum, into one continuation for each condition (each change, each
+# control, and more of the same to compare with), of eight checkpoints.
 
 # %%
 plan = Plan()
@@ -185,8 +186,8 @@ for net, start in starts.items():
             opened[net] = float(np.median(run.accuracy["opens"][:, -1]))
 
 # %% [markdown]
-# What the changes look like. The attacks are on the first convolutional net as
-# it stands before the change.
+# What the changes look like is in {numref}`fig-changed-images`. The attacks are on
+# the first convolutional net as it stands before the change.
 
 
 # %%
@@ -214,8 +215,8 @@ _ = plots.changed_images(
 )
 
 # %% [markdown]
-# What they do to the nets: accuracy on held-out images *of the usual kind*,
-# before the change and eight checkpoints after it.
+# What they do to the nets is in the table: accuracy on held-out images *of the usual
+# kind*, before the change and eight checkpoints after it.
 
 # %%
 kept = pd.DataFrame(
@@ -240,13 +241,13 @@ kept.rename_axis("accuracy, median of nets").round(3)
 # Every step from a checkpoint to the next is measured: its length; its turning
 # angle; and its **novelty**, the angle between the step and the space that the
 # eight steps before it span: zero if the net repeats itself, 90 degrees if it
-# does something new. Below, four continuations of the same nets. Changed data
-# make the step several times as long, and new; within a few checkpoints most of
-# that has passed. A doubled learning rate makes the step longer, but hardly
-# newer, and it stays. For these changes the turning angle goes up in one kind of
-# net and down in the other: the first was still walking in one direction, from
-# which a change turns it away; the second was wandering about its goal, and a
-# change gives it a direction.
+# does something new. {numref}`fig-movement` shows four continuations of the same
+# nets. Changed data make the step several times as long, and new; within a few
+# checkpoints most of that has passed. A doubled learning rate makes the step
+# longer, but hardly newer, and it stays. For these changes the turning angle goes
+# up in one kind of net and down in the other: the first was still walking in one
+# direction, from which a change turns it away; the second was wandering about its
+# goal, and a change gives it a direction.
 
 # %%
 quantities = {
@@ -270,8 +271,8 @@ _ = plots.movement_around_change(series, before=10)
 # %% [markdown]
 # ## Six detectors
 #
-# The first three compare a step with the same net's last twenty, in robust
-# deviations:
+# The first three compare a step with the same net's last twenty, in the robust
+# deviations of chapter 05:
 #
 # - **step length**: how much longer the step is;
 # - **live monitor**: the highest of that, the turning angle and the balance
@@ -388,9 +389,10 @@ for net in starts:
 # ## ROC curves
 #
 # A run is one net's eight checkpoints under one condition; it counts by its
-# highest score. Each point of a curve is a threshold: the share of runs on more
-# of the same that raise a false alarm, and the share under the condition that
-# raise one. Dashed are the controls, which should stay on the diagonal.
+# highest score. Each point of a curve in {numref}`fig-roc` is a threshold: the share
+# of runs on more of the same that raise a false alarm, and the share under the
+# condition that raise one. Dashed are the controls, which should stay on the
+# diagonal.
 
 # %%
 panels = ["step length", "confirmed jump", "learned", "accuracy"]
@@ -409,7 +411,8 @@ curves = {
 _ = plots.roc_curves(curves, list(controls))
 
 # %% [markdown]
-# The areas under all of these curves. Half is chance.
+# The areas under the curves of all six detectors are in {numref}`fig-auc`. Half is
+# chance.
 
 # %%
 areas = {
@@ -456,7 +459,8 @@ pd.DataFrame(
 # What does each signal contribute? The lowest area over the nine changes, and
 # the area of a doubled learning rate, where lower is better. On MNIST no signal
 # but length notices every change in both kinds of net; and no other is taken in
-# by the learning rate as length is. This is why a jump gains by a witness.
+# by the learning rate as length is. This is why a jump gains by a second signal as
+# its witness.
 
 # %%
 pd.DataFrame(
@@ -473,13 +477,13 @@ pd.DataFrame(
 # %% [markdown]
 # ## Alarms: false ones, and how late the true ones
 #
-# A detector at work needs a limit. Ours is set so that 5 % of the runs on more
-# of the same raise an alarm within eight checkpoints, by the runs of the nets in
-# the other four folds. Two detectors also come with limits of their own, which
-# need no other nets: the live monitor as it is shipped, whose limits were chosen
-# on other trainings, and confirmed jumps of more than 4 deviations. (Rule and
-# limit were chosen on an earlier run of such nets, with other halves of the
-# data.) What share of the runs raise an alarm on the controls:
+# A detector at work needs a limit. Ours is set on the nets of the other four folds,
+# so that 5 % of their runs on more of the same raise an alarm within eight
+# checkpoints. Two detectors also come with limits of their own, which need no other
+# nets: the live monitor as it is shipped, whose limits were chosen on other
+# trainings, and confirmed jumps of more than 4 deviations. (Rule and limit were
+# chosen on an earlier run of such nets, with other halves of the data.) The share of
+# runs that raise an alarm on the controls:
 
 # %%
 fixed = {  # detectors with limits of their own
@@ -522,12 +526,12 @@ pd.concat(
 # %% [markdown]
 # The length of a step cannot know why it is long: a doubled learning rate alarms
 # it almost always. A jump that needs a witness does better, but only with a
-# limit that leaves it room: at 4 most of these pass, and on MNIST the false
-# alarms with them, while a limit that allows for 5 % of false alarms is low
-# enough for both scores to reach. Those who know other nets are not safe either:
-# *other nets* have never seen the learning rate change, so that everything about
-# it is strange to them; and the forest, which has, is taken in by it too, in
-# some runs rarely and in others often (compare `-p seed 1`).
+# limit that leaves it room: at 4 most of these runs raise no alarm, and on MNIST
+# neither do those on more of the same, while a limit that allows for 5 % of false
+# alarms is low enough for both scores to reach. The detectors that know other nets
+# are not safe either: *other nets* have never seen the learning rate change, so that
+# everything about it is strange to them; and the forest, which has, is taken in by
+# it too, in some runs rarely and in others often (compare `-p seed 1`).
 #
 # After a change of the data: the share of runs with an alarm, and the median
 # number of checkpoints until it comes.
@@ -559,7 +563,7 @@ pd.concat(
 # ## How little is enough
 #
 # So far most changes hit all images. Now only a share of them is changed, and
-# the first checkpoint after the change has to show it.
+# the first checkpoint after the change has to show it ({numref}`fig-dose`).
 
 # %%
 drawn = [*alone, "accuracy"]
@@ -624,7 +628,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## What the hypotheses come to
 #
-# The papers' words beside the lowest area that the signal in question reaches,
+# The table puts each hypothesis beside the lowest area that its signal reaches,
 # over both kinds of nets and all changes of that sort. *Recorded* is a run on
 # MNIST with 100 nets of each kind. A hypothesis holds, for us, if that area is
 # at least 0.9.
@@ -687,23 +691,24 @@ verdicts["verdict"] = np.where(judged >= 0.9, "holds", "fails")
 verdicts.round(2)
 
 # %% [markdown]
-# By *curvature* we mean the turning angle, unusual in either direction; smoothness
-# is the mean of its cosine. It does carry information, but less than length, and
-# its sign depends on the state of training: a change turns a net that is still
-# under way, and straightens the path of one that has arrived.
+# By *curvature* we mean here the turning angle, unusual in either direction;
+# smoothness is the mean of its cosine. It does carry information, but less than
+# length, and its sign depends on the state of training: a change turns a net that is
+# still under way, and straightens the path of one that has arrived.
 #
 # ## What fails
 #
 # - **A change of the learning rate is taken for a change of the data** by every
 #   detector that looks at length alone, by the live monitor, and, for a raised
 #   and a lowered rate alike, by the distance from *other nets*. A confirmed jump
-#   over 4 is far better, not immune, and pays for it with some of the removed
-#   classes, noise and backdoors. The learned detector is not to be relied on.
+#   over 4 is far better, but not immune, and pays for it: some of the removed
+#   classes, noise and backdoors escape it. The learned detector is not to be relied
+#   on.
 # - **Few images: fresh ones look like a change.** With 718 images (profile
 #   `quick`) the nets know their images by heart, and others of the same kind
 #   make them move, often as far as a removed class does. With 30,000 no more
-#   than a few runs pass the fixed limits.
-# - **A percent of changed images is close to unseen** on MNIST, but for a
+#   than a few runs exceed the fixed limits.
+# - **A percent of changed images is close to unseen** on MNIST, except for a
 #   backdoor and another set's images in fully connected nets; the convolutional
 #   ones need ten percent of rotated images to notice, and thirty to be sure.
 # - **Only the change shows, not the state after it.** Within a few checkpoints
@@ -745,7 +750,7 @@ verdicts.round(2)
 #
 # - Nine changes of data and four controls, each met by the same nets from the
 #   same state; six detectors, with nets kept apart.
-# - Changed data lengthen the step, at once, by all measures alike.
+# - Changed data lengthen the step, and do so at once.
 # - Length cannot tell a change of data from one of the learning rate; length and
 #   direction together mostly can.
 

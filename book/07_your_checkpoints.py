@@ -6,10 +6,11 @@
 # Weights tell. Which checkpoints are one training run's, and how many runs there
 # are, comes out almost without an error: on MNIST 248 and 245 families for 250
 # nets each. Their order comes out nearly as well, if one asks all distances at
-# once and not only the shortest, as the paper does. Copies in fewer bits are recognised with certainty. Branches, where a net
-# was copied and trained on, are found when they went somewhere else, their
-# parent to within a checkpoint or two; one that saw more of the same data stays
-# in its twin's company and passes for a part of its run.
+# once and not only the shortest, as the paper does (chapter 04). Copies in fewer
+# bits are recognised with certainty. Branches, where a net was copied and trained
+# on, are found when they went somewhere else, their parent to within a checkpoint
+# or two; a branch that saw more of the same data stays in its twin's company and
+# passes for a part of its run.
 #
 # ```sh
 # papermill 07_your_checkpoints.ipynb mine.ipynb -p checkpoints FOLDER
@@ -20,12 +21,12 @@
 #
 # {cite:t}`schuerholt2020version` propose weight space as the basis of version
 # control for nets, assign snapshots to nets, and order them by decreasing
-# distance to the nearest (chapter 04). They take the number of nets as given and
-# every net as a chain. {cite:t}`horwitz2025unsupervised` recover trees: which
-# published model was fine-tuned from which, by a spanning tree of weight
-# distances, its direction by the kurtosis of weights. Theirs are nets of which
-# each is a finished model; ours are a training's checkpoints, and below we see
-# what kurtosis tells of those.
+# distance to the nearest. They take the number of nets as given and every net as
+# a chain. {cite:t}`horwitz2025unsupervised` recover trees: which published model
+# was fine-tuned from which, by a spanning tree of weight distances, its direction
+# by the kurtosis of weights (how heavy the tails of their distribution are).
+# Each of their nets is a finished model; ours are a training's checkpoints, and
+# below we see what kurtosis tells of those.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -217,8 +218,8 @@ print("written:", ", ".join(path.name for path in written))
 _ = plots.lineage_tree(lineage)
 
 # %% [markdown]
-# `lineage.csv` has a row for each checkpoint, `lineage.json` the same as runs and
-# links. The first rows:
+# What {numref}`fig-lineage` draws is also in `lineage.csv`, a row for each
+# checkpoint, and in `lineage.json` as runs and links. The first rows of the table:
 
 # %%
 table = lineage.table()
@@ -226,7 +227,7 @@ shown = table[["path", "run", "kind", "parent", "confidence"]].head(9)
 shown.round(2).astype(object).fillna("")
 
 # %% [markdown]
-# What is it made of?
+# How many checkpoints are there of each kind?
 
 # %%
 table.groupby("kind").size().rename("checkpoints").to_frame()
@@ -285,8 +286,8 @@ None if truth is None else compare(lineage, truth).round(2)
 # %% [markdown]
 # ## How runs are told apart
 #
-# Take a snapshot's weights, less each layer's mean, and of any two snapshots the
-# cosine. Nets that were initialised apart have nothing in common, however long
+# Take each snapshot's weights, less each layer's mean, and the cosine of any two
+# snapshots. Nets that were initialised apart have nothing in common, however long
 # they train: hidden units have no natural order, so what one net's unit does,
 # another one's does elsewhere. A net keeps much of its direction from one
 # checkpoint to the next. So two snapshots count as related if their cosine is
@@ -324,17 +325,18 @@ pd.DataFrame(
 #
 # The paper's rule, decreasing distance to the nearest, uses one number of each
 # snapshot. The others use the whole table of distances. *Towards the end* and
-# *nearest next* are simple ways to do so; *shortest path* is the travelling
+# *nearest next* are simple ways to do so; *principal coordinate* takes the one
+# direction in which the run extends most; *shortest path* is the travelling
 # salesman's; *spectral* and *log-lag seriation* come from archaeology, where
 # finds are put in a row so that the more two differ, the further apart they
 # stand. Log-lag seriation, the one used here, seeks the order with the greatest
-# sum of distance times log(1 + places between). All but the first two are turned
-# so that the end that lies further from everything comes first: nets take long
-# steps first.
+# sum of distance times log(1 + places between). The last four are turned so that
+# the end that lies further from everything comes first: nets take long steps
+# first.
 #
 # Kendall's $\tau$ is 1 for the right order and -1 for its reverse. The paper's
 # two measures, ordered initial epochs and the share of ordered epochs, count ties
-# fairly, as in chapter 04; in print they do not. Means over nets.
+# fairly here; the printed numbers seem not to (chapter 04). Means over nets.
 
 # %%
 epochs = np.arange(1, sizes.epochs + 1)
@@ -375,9 +377,9 @@ order_table("A2")
 #
 # Distances do not tell a path from its reverse; something has to be added. Four
 # ways to say that nets slow down, and the kurtosis of the weights, which should
-# grow with training. Share of nets whose direction comes out right, given the
-# order but for that: the whole run, and its second half alone, where steps hardly
-# shrink any more.
+# grow with training. The table has the share of nets whose direction comes out
+# right, given the order but not which way it runs: for the whole run, and for its
+# second half alone, where steps hardly shrink any more.
 
 
 # %%
@@ -410,8 +412,8 @@ direction.round(2)
 #
 # A link between neighbours goes wrong when two snapshots trade places. Every
 # other snapshot has a say in that: is it nearer to the one that stands on its
-# side? How clearly they speak becomes the link's confidence. For single runs of
-# the zoos, once in order:
+# side? How clearly they speak becomes the link's confidence. {numref}`fig-calibration`
+# holds it against the truth, for single runs of the zoos, once in order.
 
 # %% mystnb={"figure": {"caption": "Share of links that join an epoch to the next, by confidence; a dot's size is its share of all links. On the dashed line confidence is what it says, above it too modest.", "name": "fig-calibration"}, "image": {"alt": "Two panels, one for each zoo: share of right links over confidence, rising from lower left to upper right, most of it on or above the diagonal."}}
 calibrated = {
@@ -463,12 +465,12 @@ found_share.round(2)
 # seen. For nets without a branch only the last two mean something: noise is not
 # taken for a fork.
 #
-# Forks hold for branches that learn something else; that a digit is missing is
-# seen every time in A1, half the time in A2. More of the same cannot be
-# seen: two nets that go the same way lie closer to each other than to their own
-# last checkpoints, and only what differs between them parts at right angles.
+# Forks are found where branches learn something else; that a digit is missing is
+# seen nearly every time in A1, half the time in A2. More of the same cannot be seen: two
+# nets that go the same way lie closer to each other than to their own last
+# checkpoints, and only what differs between them parts at right angles.
 #
-# The links of all these trees:
+# {numref}`fig-branch-calibration` shows how sure the links of all these trees are.
 
 # %% mystnb={"figure": {"caption": "The same for the trees with a branch: steps within runs, and the links from which branches leave.", "name": "fig-branch-calibration"}, "image": {"alt": "Two panels, steps and branches: share of right links over confidence with the diagonal as the ideal."}}
 links = pd.concat(links)
@@ -501,12 +503,12 @@ _ = plots.calibration(by_kind)
 # ## What breaks it
 #
 # - **More of the same.** A copy that trains on the same data at the same rate
-#   moves along with its twin, closer to it than to its own last checkpoint. Both
-#   come out as one run, or in pieces. A branch at a much lower rate cannot be told
-#   from a few more checkpoints of the path.
+#   moves along with its twin. Both come out as one run, or in pieces. A branch at
+#   a much lower rate cannot be told from a few more checkpoints of the path.
 # - **A long way off.** The further a branch's first checkpoint is from its run, as
 #   after learning something else at a high rate, the less do small differences in
-#   distance tell which checkpoint it left. It is found; its parent is about right.
+#   distance tell which checkpoint it left. The branch is found; its parent is only
+#   about right.
 # - **Long gaps.** Two checkpoints of one run are related as long as their cosine
 #   exceeds what chance gives. Small nets that train long forget their
 #   initial weights; if nothing between is there, they come out as strangers.

@@ -76,7 +76,7 @@ print(f"images: {names}; at most {sizes.max_epochs} epochs")
 # ## What is drawn
 #
 # Every hyper-parameter is drawn on its own, every category with the same
-# probability, the learning rate uniformly (Table 1).
+# probability, the learning rate uniformly (the paper's Table 1).
 
 # %%
 choices = {"dataset": names, "lr": "0.0002 to 0.005"} | {
@@ -105,7 +105,7 @@ pd.DataFrame(first)[shown].round(5)
 # Convolutions, three max-pools between them, then fully connected layers, each
 # half as wide as the one before, and 20 outputs for ten classes: the paper
 # prints 20, and the weight counts ask for it. Batch norm everywhere, dropout
-# after every hidden fully connected layer (Algorithm 1). The fixed one:
+# after every hidden fully connected layer (the paper's Algorithm 1). The fixed one:
 
 # %%
 rows = {}
@@ -144,9 +144,9 @@ counted
 # One process a core, each training one net at a time on one thread: for nets of
 # this size that beats threads that wait for each other. All weights of a net lie
 # in one vector and the layers are views into it, so that a snapshot is one copy
-# and an optimizer's step a few operations on one tensor. A finished shard of
-# four nets is on disk for good; when the process dies, those in work are lost
-# and nothing else.
+# and an optimizer's step a few operations on one tensor. Nets are written in
+# *shards* of four. A finished shard is on disk for good; when the process dies,
+# those in work are lost and nothing else.
 
 # %%
 zoos = {
@@ -196,14 +196,15 @@ print(f"shown: {len(runs['fixed'])} + {len(runs['main'])} nets")
 _ = plots.model_sizes(runs["main"])
 
 # %% [markdown]
-# Sizes are as the paper's (Fig. 6a), for the same 243 architectures are drawn. Times
-# are not to be compared: the paper's nets saw up to 65,000 images an epoch and
-# went on until a rule ended them, ours see at most 1,800 in 20 epochs.
+# The sizes in {numref}`fig-sizes-times` are as in the paper's Fig. 6a, for the same
+# 243 architectures are drawn. Times are not to be compared: the paper's nets saw up
+# to 65,000 images an epoch and went on until a rule ended them, ours see at most
+# 1,800 an epoch, for 20 epochs.
 #
 # The rules themselves are in `nwslib.nws.stopping`: five validation accuracies in
 # a row that fall, thirty that fall below the smoothed one, or thirty that do not
-# move. None applies before epoch 20. So at a limit of 20 nearly every net ends at
-# the limit:
+# move. None applies before epoch 20. So with 20 epochs as the limit nearly every net
+# ends there:
 
 # %%
 ends = {
@@ -218,11 +219,12 @@ pd.DataFrame(ends).fillna(0).astype(int)
 _ = plots.accuracy_progress(past, runs["main"])
 
 # %% [markdown]
-# Most curves that end high rise early. On MNIST many climb slowly instead and are
-# half-way up when the 20 epochs end; on SVHN some begin late. Over-fitting, which the
-# paper sees on CIFAR-10, has hardly begun: the means of training and test accuracy
-# stay close together. How often does a net succeed that is still below 20 % after a
-# third of its training?
+# In {numref}`fig-progress` most curves that end high rise early. On MNIST many climb
+# slowly instead and are half-way up when the 20 epochs end; on SVHN some begin late.
+# Over-fitting, which the paper sees on CIFAR-10, has hardly begun: the means of
+# training and test accuracy stay close together. How often does a net succeed (reach
+# the threshold of the next section) that is still below 20 % after a third of its
+# training?
 
 
 # %%
@@ -243,14 +245,16 @@ pd.Series(numbers["late starters"]).to_frame("main set").T
 # %% [markdown]
 # ## Success and failure
 
-# %% mystnb={"figure": {"caption": "Distribution of test accuracy, main set, a panel a data set. The dashed line is the threshold below which a training counts as failed; after the paper's Fig. 8.", "name": "fig-modes"}, "image": {"alt": "Smoothed histograms of test accuracy for each data set with a dashed threshold. Each has a peak of failed trainings between a tenth and a fifth and one of successful trainings above the threshold; on MNIST there are many trainings between the two."}}
+# %% mystnb={"figure": {"caption": "Distribution of test accuracy, main set, a panel a data set. The dashed line is the threshold below which a training counts as failed; after the paper's Fig. 8.", "name": "fig-modes"}, "image": {"alt": "Smoothed histograms of test accuracy for each data set with a dashed threshold. Each has a peak of failed trainings between a tenth and a fifth and one of successful trainings above the threshold; on CIFAR-10 the two lie close together, on MNIST failed trainings are spread up to the threshold."}}
 _ = plots.accuracy_modes(runs["main"], least)
 
 # %% [markdown]
-# In the paper every data set has two distinct modes. On CIFAR-10 and Fashion-MNIST
-# ours have them too, and SVHN has two with few nets in the upper one. On MNIST the
-# nets between 40 and 80 % fill the valley: most of them began with constant or wide
-# normal weights and are slow. Chapter 09 puts a number on how deep the valleys are.
+# In the paper the accuracies on every data set have two distinct modes, or peaks. In
+# {numref}`fig-modes` ours have them too, if less clearly. On CIFAR-10 the failed nets'
+# peak reaches beyond the threshold, on SVHN few nets are in the upper one. On MNIST
+# the failed nets are spread up to the threshold: more than half of those between 40 and
+# 80 % began with constant or wide normal weights and are slow. Chapter 09 puts a
+# number on how deep the valleys are.
 #
 # The paper keeps trainings above a threshold for each data set, 80 % on MNIST and
 # down to 25 % on CIFAR-10, and drops the rest. How many are left:

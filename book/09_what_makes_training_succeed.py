@@ -4,13 +4,13 @@
 # *Hundreds of nets drew everything about their training at random. Which of the
 # draws decided how good they became?*
 #
-# The first weights, above all. Glorot's initialisation, invented so that signals
-# keep their size from layer to layer, makes most trainings work; with a constant or
-# with wide normal weights it takes the right optimizer and an easy data set to be
-# saved, and often nothing does. Then comes the number of fully connected layers: the
-# fewer the better. Widths, filter sizes and the learning rate matter little in the
-# ranges that were drawn. The table at the end holds each claim of the paper against
-# our numbers. One is contradicted, for a reason; on several our sample is too small.
+# The first weights, above all. Glorot's initialisation, invented so that signals keep
+# their size from layer to layer, makes most trainings work; with constant or with wide
+# normal weights only the right optimizer and an easy data set can save one, and often
+# nothing does. Then comes the number of fully connected layers: the fewer the better.
+# Widths, filter sizes and the learning rate matter little in the ranges that were
+# drawn. The table at the end holds each claim of the paper against our numbers. One is
+# contradicted, for a reason; on several our sample is too small.
 #
 # ```{note}
 # The recorded run of this part is not complete: its tables hold the first 400 nets
@@ -109,8 +109,12 @@ both.groupby("dataset")["test_accuracy"].describe().round(2)
 #
 # ## Pairs
 #
-# The mean test accuracy over all nets that drew a pair, failed ones included.
-# Each data set has colours of its own, from its worst pair to its best.
+# The mean test accuracy over all nets that drew a pair, failed ones included:
+# initialisation with activation ({numref}`fig-init-activation`), with optimizer
+# ({numref}`fig-init-optimizer`) and with augmentation
+# ({numref}`fig-init-augmentation`), and activation with optimizer
+# ({numref}`fig-activation-optimizer`). Each data set has colours of its own, from
+# its worst pair to its best.
 #
 # ### Initialisation and activation
 
@@ -176,15 +180,18 @@ pd.DataFrame(
 # Left out are successful nets with a category that fewer than three of them have:
 # its coefficient would rest on those alone.
 #
-# The hardest data set first. Above zero is better than average.
+# {numref}`fig-coefficients` shows the hardest data set first. Above zero is better
+# than average. In the recorded run that is SVHN. Only nets with Glorot's weights
+# succeeded on it, so that initialisation, which decides whether a net succeeds, has
+# nothing left to decide among those that did.
 
-# %% mystnb={"figure": {"caption": "Coefficients of the linear model with 95 % intervals, on the data set where successful nets are the least accurate; a panel a hyper-parameter. Hollow with an asterisk: p above 5 %. After the paper's Fig. 1, which shows CIFAR-10.", "name": "fig-coefficients"}, "image": {"alt": "Eleven panels of points with intervals around a zero line, one panel a hyper-parameter. Initialisation has the points farthest from zero; most architectural ones are close to it."}}
+# %% mystnb={"figure": {"caption": "Coefficients of the linear model with 95 % intervals, on the data set where successful nets are the least accurate; a panel a hyper-parameter. Hollow with an asterisk: p above 5 %. After the paper's Fig. 1, which shows CIFAR-10.", "name": "fig-coefficients"}, "image": {"alt": "Six panels of points with intervals around a zero line, one panel a hyper-parameter. Activation has the points farthest from zero, ELU above and sigmoid below it; of the initialisations only the two of Glorot are there, both close to zero."}}
 if fits:
     print(hardest)
     _ = plots.regression_coefficients(fits[hardest].coefficients)
 
 # %% [markdown]
-# All data sets (the paper's Fig. 14), p-values in brackets: how likely a
+# All data sets (as in the paper's Fig. 14), with p-values in brackets: how likely a
 # coefficient so far from zero would be if the category made no difference.
 # If none of 33 made a difference, one or two would still fall below 5 %.
 
@@ -208,10 +215,10 @@ pd.DataFrame(coefficients)
 # %% [markdown]
 # ### How good is the model?
 #
-# Errors of a linear model beside those of a constant, its rival that knows no
-# hyper-parameter (Fig. 15a), on nets it was fitted to and, since 34 coefficients
-# fit some noise, on nets that it was not. And how alike two data sets'
-# coefficients are (Fig. 15b).
+# {numref}`fig-regression-errors` has the errors of a linear model beside those of a
+# constant, its rival that knows no hyper-parameter (the paper's Fig. 15a), on nets it
+# was fitted to and, since 34 coefficients fit some noise, on nets that it was not.
+# And it shows how alike two data sets' coefficients are (the paper's Fig. 15b).
 
 # %% mystnb={"figure": {"caption": "Left: mean absolute error of the linear model and of a constant, in standard deviations of test accuracy. Right: correlation of coefficients between data sets with 95 % intervals. After the paper's Fig. 15.", "name": "fig-regression-errors"}, "image": {"alt": "Left, three bars for each data set: a constant has the largest error, the linear model on unseen nets a smaller one, on fitted nets the smallest. Right, correlations of each two data sets with wide intervals, all points above zero."}}
 alike = pd.DataFrame()
@@ -223,11 +230,10 @@ if fits:
     _ = plots.regression_errors(list(fits.values()), alike)
 
 # %% [markdown]
-# The paper reports the same order of things: every model beats its constant, also
-# here, and "all datasets are strongly correlated in terms of optimal
-# hyper-parameters". Ours are correlated, and not strongly. Noise in the coefficients
-# pulls correlations towards zero: with as few trainings as ours, the truth lies above
-# the points.
+# As in the paper, every model beats its constant. The paper also finds that "all
+# datasets are strongly correlated in terms of optimal hyper-parameters"; ours are
+# correlated, and not strongly. Noise in the coefficients pulls correlations towards
+# zero: with as few trainings as ours, the truth lies above the points.
 #
 # ### Which hyper-parameter matters most?
 #
@@ -235,8 +241,9 @@ if fits:
 # hyper-parameter, its **influence**: the share of the variance of test accuracy,
 # among successful nets, that its coefficients make when its categories are drawn
 # equally often. What noise alone would add is taken off, so that a
-# hyper-parameter without influence comes out around zero, on either side. Where all
-# nets that count are alike, there is none to tell.
+# hyper-parameter without influence comes out around zero, on either side. *Alike*
+# means that all nets that count have the same category: there is no influence to
+# tell.
 
 
 # %%
@@ -293,15 +300,16 @@ verdicts["agrees"].value_counts().to_frame("claims")
 
 # %% [markdown]
 # The contradiction first. With Glorot's weights, augmentation helped the paper's
-# nets and costs ours. Theirs trained until they over-fitted, which augmentation holds
-# off; ours end after 20 short epochs, long before (chapter 08), so that all it does is to
-# make the images harder. It says that the claim is one about long trainings.
+# nets and costs ours ({numref}`fig-init-augmentation`). Theirs trained until they
+# over-fitted, which augmentation holds off; ours end after 20 short epochs, long
+# before (chapter 08), so that all it does is to make the images harder. So the claim
+# is one about long trainings.
 #
 # Most of the undecided lean the paper's way (the activations, wide fully
 # connected layers) with intervals that reach beyond zero. Momentum under Glorot is
 # behind the adaptive optimizers by about as much as we had called equal. And the two
-# modes of accuracy are there on three data sets and not on MNIST, where
-# short trainings leave many nets half-way.
+# modes of accuracy are distinct on three data sets and less so on CIFAR-10, where
+# short trainings leave successful nets close to failed ones.
 #
 # What the table does not say: nothing here is about the best possible training.
 # A learning rate is drawn from a range that suits Adam, no schedule warms it up,

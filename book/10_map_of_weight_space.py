@@ -6,15 +6,15 @@
 #
 # It shows some of it. Nets of one initialisation and one activation lie
 # together, and failed ones too; optimizer and data set show less, augmentation
-# and batch size hardly. But the map is drawn from something else than its title says. The paper
-# counts batch norm's running statistics among the weights, and nearly all of the
-# variance that the map is made of lies in them: in how far the images' signals
-# spread inside the nets. Drawn from the learned weights alone, the activation fades
-# from the picture, and most nets are islands of their own.
+# and batch size hardly. But the map is drawn from something else than its title
+# says. The paper counts batch norm's running statistics among the weights, and
+# nearly all of the variance that the map is made of lies in them: in how far the
+# images' signals spread inside the nets. In a map of the learned weights alone, the
+# activation fades from the picture, and most nets are islands of their own.
 #
 # ```{note}
-# The recorded run of this part is not complete: its tables hold the first 400 of 1,000
-# nets.
+# The recorded run of this part is not complete: its tables hold the first 400 of
+# 1,000 nets.
 # ```
 #
 # ## What the paper did
@@ -142,9 +142,9 @@ explained.loc["all ten"] = explained.sum()
 explained.rename_axis("component").round(3).T
 
 # %% [markdown]
-# The first conclusion of the paper holds, in its reading: ten components hold nearly
-# all of the variance, and most of it is in the first. In the learned weights they do
-# not, and no component stands out. Where does the variance lie?
+# The first conclusion of the paper holds, in its reading (`all`): ten components hold
+# nearly all of the variance, and most of it is in the first. In the learned weights
+# they do not, and no component stands out. Where does the variance lie?
 
 # %%
 kinds = pd.DataFrame(seen["by kind"]).rename_axis("kind")
@@ -178,8 +178,8 @@ print({name: round(r, 3) for name, r in seen["first component"].items()})
 pd.Series(seen["running variance"]).round(1).to_frame("variance").T
 
 # %% [markdown]
-# They are nearly the same. The map below is one of the signals inside the nets
-# rather than of weights.
+# They are nearly the same. So {numref}`fig-map-all`, below, is a map of the signals
+# inside the nets rather than of weights.
 #
 # The learned weights have the opposite trouble. Normally distributed initial
 # weights point in a direction of their own in every net, and a thousand random
@@ -188,8 +188,9 @@ pd.Series(seen["running variance"]).round(1).to_frame("variance").T
 # ## The plane
 #
 # UMAP links each point to its nearest neighbours in the ten dimensions and
-# spreads the links out in a plane. The paper names no settings, so these are
-# UMAP's own: 15 neighbours, minimum distance 0.1, with a seed.
+# spreads the links out in a plane: {numref}`fig-map-all` has the paper's reading,
+# {numref}`fig-map-learned` ours. The paper names no settings, so these are UMAP's
+# own: 15 neighbours, minimum distance 0.1, with a seed.
 
 # %%
 planes = {
@@ -370,11 +371,11 @@ pd.DataFrame.from_dict(numbers["islands"], orient="index").round(2)
 
 # %% [markdown]
 # In the paper's reading the fourth conclusion holds in part: nets on islands have
-# failed more often than those of the largest piece. But with a piece a handful of nets
-# there is no main body to speak of, and half of the nets on islands are no
-# failures. In the learned weights it is the other way round: the largest piece is that of
-# the constant initialisations, nearly all of which failed, and the successful are
-# islands, each net its own.
+# failed more often than those of the largest piece. But where most pieces are a
+# handful of nets there is no main body to speak of, and half of the nets on islands
+# are no failures. In the learned weights it is the other way round: the largest piece
+# is that of the constant initialisations, nearly all of which failed, and the
+# successful are islands, each net its own.
 
 # %% [markdown]
 # ## What it means for you

@@ -5,15 +5,15 @@
 #
 # Mostly, yes. From 480 statistics of its weights a net's activation function and
 # optimizer can be told almost without error, its data set three times of four, and
-# whether its images were augmented nearly as often. Only the batch size hides. Models that take a
-# net for layers of units do better than the paper's support vector machines. The
-# evidence lies where the paper found it for optimizer and activation, and the
-# optimizer's is a curious one: numbers that do nothing. For the data set it lies
-# elsewhere.
+# whether its images were augmented nearly as often. Only the batch size hides. Models
+# that take a net for layers of units do better than the paper's support vector
+# machines. For optimizer and activation the evidence lies where the paper found it,
+# and the optimizer's is a curious one: numbers that do nothing. For the data set it
+# lies elsewhere.
 #
 # ```{note}
-# The recorded run of this part is not complete: it has the first 400 of 1,000 nets, and
-# five rounds instead of ten.
+# The recorded run of this part is not complete: it has the first 400 of 1,000 nets,
+# and five rounds instead of ten.
 # ```
 #
 # ## What the paper did
@@ -348,14 +348,15 @@ as_table(seen) if seen["accuracy"] else "too few nets"
 as_table(numbers) if numbers["accuracy"] else "too few nets"
 
 # %% [markdown]
-# As in the paper, all but the batch size can be told fairly well, and a linear machine
-# on layer-wise statistics is as good as one with radial basis functions. With 16
-# numbers for the whole net, performance suffers, except for the initialisation.
+# As in the paper, all but the batch size can be told fairly well
+# ({numref}`fig-meta-accuracies`), and a linear machine on layer-wise statistics is as
+# good as one with radial basis functions. With 16 numbers for the whole net,
+# performance suffers, except for the initialisation.
 #
-# Not as in the paper, logistic regression is no guessing: it is level with the machines
-# or better. Statistics of weights differ by orders of magnitude; we scale them by
-# rank, the paper does not say how it scaled, and that may be all there is to it.
-# Trees do better still, and on tokens they are the best or close to it.
+# Unlike in the paper, logistic regression does not guess: it is level with the machines
+# or better. Statistics of weights differ by orders of magnitude; we scale them by rank,
+# the paper does not say how it scaled, and that may be all there is to it. Trees do
+# better still, and on tokens they are the best or close to it.
 #
 # ## Better than theirs?
 #
@@ -424,15 +425,16 @@ better.map(lambda v: round(v, 3) if isinstance(v, float) else v)
 
 # %% [markdown]
 # The pick gains on every machine, by more than a standard deviation for all
-# hyper-parameters but augmentation. With so few test nets not each of these gains is beyond doubt:
-# the corrected test puts those for optimizer and initialisation below 5 %, and those
-# for data set and activation just above. For activation there is nothing left to gain.
-# For augmentation all models end within their deviations of each other, on 480 numbers
-# and on tokens alike: what can be told from so many nets seems to be told.
+# hyper-parameters but augmentation. With so few test nets not each of these gains is
+# beyond doubt: the corrected test puts the p-values for optimizer and initialisation
+# below 5 %, and those for data set and activation just above. For activation there is
+# nothing left to gain. For augmentation all models end within their deviations of each
+# other, on 480 numbers and on tokens alike: what can be told from so many nets seems
+# to be told.
 #
 # ### What is taken for what
 
-# %% mystnb={"figure": {"caption": "Of 100 nets of a category (rows), how many are taken for which (columns), by the forest on 480 numbers.", "name": "fig-confusions"}, "image": {"alt": "Six square tables. Activation and optimizer have their counts on the diagonal only; the two Glorot initialisations, the two grey data sets and neighbouring batch sizes are confused."}}
+# %% mystnb={"figure": {"caption": "Of 100 nets of a category (rows), how many are taken for which (columns), by the forest on 480 numbers.", "name": "fig-confusions"}, "image": {"alt": "Six square tables. Activation and optimizer have their counts on the diagonal, but for two nets; the two Glorot initialisations, the two grey data sets and all batch sizes are confused."}}
 numbers["confusion"] = {
     one: {
         "classes": of_one["forest, 480"].classes.tolist(),
@@ -449,16 +451,18 @@ if confused:
     _ = plots.confusions(confused)
 
 # %% [markdown]
-# Mistakes are made between neighbours. MNIST and Fashion-MNIST, both grey, are taken
-# for each other, and so are the two draws of Glorot's, which have equal deviation and
-# differ in shape only. Batch sizes are confused with the next larger or smaller one,
-# so that even there something shows.
+# In {numref}`fig-confusions` mistakes are made between neighbours. MNIST and
+# Fashion-MNIST, both grey, are taken for each other, and so are the two draws of
+# Glorot's, which have equal deviation and differ in shape only. Batch sizes are
+# confused with all others, the largest least with the smallest, so that even there
+# something shows.
 #
 # ## Which numbers count?
 #
 # A linear machine gives each of its numbers a coefficient. The paper reads off them
-# where in the net the evidence lies (Fig. 3 and 16): a feature's **importance** is
-# the norm, over classes, of its coefficients.
+# where in the net the evidence lies (its Fig. 3 and 16), and we do in
+# {numref}`fig-importance`: a feature's **importance** is the norm, over classes, of
+# its coefficients.
 
 # %%
 chosen = [
@@ -552,9 +556,9 @@ pd.DataFrame(seen["suspects"]).round(2)
 #
 # **Optimizer: confirmed, and how.** The biases of the convolutions count twice as much
 # as the average number, and alone they are enough. Yet they do nothing: batch norm
-# follows and takes any constant out again. Their gradient is zero but for rounding
-# errors. Momentum multiplies these by a small learning rate and stays where it
-# began. Adam divides by their size first, so that noise makes full steps.
+# follows and takes any constant out again. The loss has no slope there but for
+# rounding errors. Momentum multiplies these by a small learning rate and stays where
+# it began. Adam divides by their size first, so that noise makes full steps.
 # Here is how far biases scatter at the end, the median over nets; in `fc1`, where the
 # activation comes first, they do something, and all three move.
 
@@ -657,8 +661,10 @@ pd.DataFrame(seen["confound"]).round(3)
 #
 # ## Which gradient?
 #
-# Whether differences across the border of two groups count, the paper does not say.
-# Once, to know: the linear machine and the forest in both readings.
+# Statistics of neighbours' differences are taken within a group, one kind of weights
+# in one layer. Whether differences across the border of two groups count, too, the
+# paper does not say. So here are the linear machine and the forest in both readings,
+# `group` and `across`.
 
 # %%
 numbers["gradient"] = {}
@@ -695,8 +701,9 @@ pd.DataFrame(seen["gradient"]).round(3)
 #
 # A guess is worth more with a probability that can be believed. A forest's votes
 # and a machine's distances are none. **Calibration** fits a logistic regression to
-# what they say of nets held out of the training nets. On the test nets of all
-# rounds: how often is a guess right that is made with a confidence of so much?
+# what they say of nets held out of the training nets. For the test nets of all
+# rounds, {numref}`fig-reliability` shows how often a guess is right that is made with
+# a confidence of so much.
 
 # %%
 reliable, probable = {}, {}
@@ -732,15 +739,16 @@ pd.DataFrame(seen["probabilities"]).T.round(3)
 
 # %% [markdown]
 # Roughly. For most hyper-parameters the points with many guesses lie near the diagonal;
-# about the data set the forest is right more often than it says, about the initialisation
-# less often. That has five training nets a class, too few to calibrate with: it even
-# loses accuracy. A log loss of 1.39 would be that of guessing among four.
+# about the data set the forest is right more often than it says, about the
+# initialisation less often. For this there are five training nets a class, too few to
+# calibrate with: it even loses accuracy. A log loss of 1.39 would be that of guessing
+# among four.
 #
 # ## Claim by claim
 #
 # What the text of the paper says about these machines, beside ours. A feature group
 # counts as pointed out if its importance is at least half above the average, and as not
-# if it is less than a tenth above it.
+# if it is less than a tenth above it. *Skill* is 0 for chance and 1 for always right.
 
 
 # %%

@@ -4,24 +4,24 @@
 # *5,000 weights, torn out of a net at a random place. What do they still tell?*
 #
 # Something, even so. How the weights were initialised is written all over a net: four
-# of five slices tell it. Optimizer, activation and the width of the convolutions show
-# well above chance, data set, batch size and augmentation a little, the number of layers
-# not at all, with as few nets as ours. The last part of the chapter makes a tool of
+# of five slices tell it. With as few nets as ours, optimizer, activation and the width
+# of the convolutions show well above chance, data set, batch size and augmentation a
+# little, the number of layers not at all. The last part of the chapter makes a tool of
 # chapter 11's classifiers: ask a net how it was trained.
 #
 # ```{note}
-# The recorded run of this part is not complete: it has the first 400 + 200 of 1,000 + 500
-# nets, and five rounds instead of ten.
+# The recorded run of this part is not complete: it has the first 400 + 200 of
+# 1,000 + 500 nets, and five rounds instead of ten.
 # ```
 #
 # ## What the paper did
 #
 # {cite:t}`eilertsen2020classifying` (section 5.3) also train **local**
-# meta-classifiers. They see 5,000 neighbouring weights, about a twentieth of a net, and are not
-# told where those come from, nor what the net looks like: here the architecture is drawn, too,
-# so that there are eleven hyper-parameters to tell. For support
-# vector machines ten slices of every net are described by the 16 statistics of
-# the last chapter (Fig. 4 and 17).
+# meta-classifiers. They see a **slice** of 5,000 neighbouring weights, about a
+# twentieth of a net, and are not told where those come from, nor what the net looks
+# like: here the architecture is drawn, too, so that there are eleven hyper-parameters
+# to tell. For support vector machines ten slices of every net are described by the 16
+# statistics of the last chapter (Fig. 4 and 17).
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -161,9 +161,9 @@ counted["run"].agg(["nunique", "size"]).rename(
 # %% [markdown]
 # ## Eleven questions
 #
-# The exam is that of the last chapter: nets of equally large classes, divided anew each round,
-# all slices of a net on one side. Each slice is judged alone. Classes of fewer
-# than six nets are left out.
+# The exam is that of the last chapter: nets of equally large classes, divided anew
+# each round, all slices of a net on one side. Each slice is judged alone. Classes of
+# fewer than six nets are left out.
 
 # %%
 HYPERPARAMETERS = ("dataset", *CATEGORIES)
@@ -252,11 +252,12 @@ if len(rows):
 wide if len(rows) else "too few nets"
 
 # %% [markdown]
-# As in the paper the initialisation is told best, by far, and by simple machines:
-# normal weights are wide, constant ones alike, and training does not hide it. Elsewhere
-# linear machines do poorly, radial basis functions a little better, and a forest
-# better still. What a slice tells beyond the initialisation is little and yet not
-# nothing: see the last column.
+# As in the paper the initialisation is told best, by far ({numref}`fig-slices`), and by
+# simple machines: normal weights are wide, constant ones alike, and training does not
+# hide it. Elsewhere linear machines do poorly. Radial basis functions are better for
+# four questions of the other ten and worse for six; a forest is best for eight. What a
+# slice tells beyond the initialisation is little and yet not nothing: see the p-values
+# in the table's last column.
 #
 # Questions about architecture have only the nets of the main set to learn from. The
 # depth of a net cannot be told from these at all, the width of its convolutions can.
@@ -303,7 +304,8 @@ pd.DataFrame(seen["parts"]).T.round(3)
 #
 # ## Which statistics count?
 #
-# Norms over classes of the linear machines' coefficients, as in the paper's Fig. 17.
+# {numref}`fig-slice-importance` has the norms over classes of the linear machines'
+# coefficients, as in the paper's Fig. 17.
 
 # %%
 importances = {}
@@ -330,7 +332,8 @@ if seen["importance"]:
 #
 # ## Claim by claim
 #
-# What the paper's text says of these machines.
+# What the paper's text says of these machines, with skill as in chapter 11: 0 is
+# chance, 1 is always right.
 
 
 # %%
@@ -516,7 +519,8 @@ checkpoint.unlink()
 # a little outside in many statistics, and with few nets of many architectures they
 # set a high limit. So *well* outside means by a fifth of the range's width, in
 # logarithms. The guesser that comes along and the recorded run are older than this
-# margin: they have the strict range and its limit. How often is what noticed?
+# margin: they have the strict range and its limit. Which cases does it notice, and how
+# often?
 
 # %%
 LEARNERS = {"outside": unusual.outside, "distance": unusual.distance}
@@ -612,7 +616,8 @@ pooled = seen.get("unusual, both sets") or numbers["unusual, both sets"]
 as_table(pooled) if pooled else "too few nets here, and none recorded yet"
 
 # %% [markdown]
-# `distance` is the Mahalanobis distance, the usual tool for this, for comparison.
+# `AUROC` is the area under the ROC curve (chapter 06): half is chance. `distance` is
+# the Mahalanobis distance, the usual tool for this, for comparison.
 #
 # What differs grossly is noticed: nets that were never trained, zeros, doubled weights,
 # an initialisation that it has not met. Failed trainings are noticed half of the time.

@@ -188,9 +188,9 @@ print(f"loss {losses[0]:.2f} at first, {losses[-1]:.2f} after 10 epochs")
 # ## Whole nets: global DMCs
 #
 # Six questions about nets of the fixed architecture, by the rules of chapter 11. Four
-# answer, having learned from the same nets: the DMC, from the last four snapshots of
-# each; the paper's linear machine on 480 statistics; chapter 11's forests, one on
-# these statistics and one on tokens.
+# answer in {numref}`fig-global-dmc`, having learned from the same nets: the DMC, from
+# the last four snapshots of each; the paper's linear machine on 480 statistics;
+# chapter 11's forests, one on these statistics and one on tokens.
 
 # %%
 begun = time.time()
@@ -252,9 +252,9 @@ exam.as_table(seen["global"])
 # Eleven questions, three DMCs each: for slices from anywhere, from convolutions only,
 # from fully connected layers only. All learn from the same nets, those of both sets
 # whose convolutions have 5,000 weights or more; questions about architecture are put
-# to the main set alone. Each test net is asked about ten slices. Beside the DMCs a forest
-# and the paper's machine with radial basis functions, on 16 statistics of ten slices a
-# net, as in chapter 12.
+# to the main set alone. Each test net is asked about ten slices. Beside the DMCs,
+# {numref}`fig-local-dmc` has a forest and the paper's machine with radial basis
+# functions, on 16 statistics of ten slices a net, as in chapter 12.
 
 # %%
 PARTS = ("all",) if small else features.PARTS
@@ -328,8 +328,9 @@ exam.as_table(seen["local"])
 # gives are multiplied, as if slices were independent witnesses. In the second
 # way a logistic regression **learns** in which of eight regions of a net to
 # trust it how much. About nets that it has learned from a DMC is far too sure, so each
-# half of the training nets is told by a DMC trained on the other half. All learn
-# from the same nets of the fixed set as the global DMC and the forests above.
+# half of the training nets is told by a DMC trained on the other half. All in
+# {numref}`fig-whole-net` learn from the same nets of the fixed set as the global DMC
+# and the forests above.
 
 # %%
 begun = time.time()

@@ -83,6 +83,8 @@ print(f"{len(slices)} questions, {len(PARTS)} parts, {n_places} places")
 #
 # The classifiers of chapter 13, found where that left them. In each round the test
 # nets' snapshots, all twenty of them, are sliced at the same relative places.
+# {numref}`fig-maps-training` has the questions about training,
+# {numref}`fig-maps-architecture` those about architecture.
 
 # %%
 dmcs = {
@@ -155,7 +157,8 @@ if architecture:
 # ## A machine's map
 #
 # Is it the DMC that sees this, or would statistics do? The paper's Fig. 5f has the
-# initialisation's map of a support vector machine on 16 statistics of slices.
+# initialisation's map of a support vector machine on 16 statistics of slices;
+# {numref}`fig-map-svm` is ours.
 
 
 # %%

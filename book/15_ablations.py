@@ -75,9 +75,10 @@ print(f"questions: {', '.join(slices)}")
 # %% [markdown]
 # ## How short may a slice be?
 #
-# The same nets, the same training, other lengths. So that the number of weights stays
-# about the same, layers 6 to 11 have max-pools only while more than 50 places are left
-# (the rule is ours, the paper does not print its own; it gives Table 3 for 5,000):
+# The same nets, the same training, other lengths ({numref}`fig-slice-size`). So that the
+# number of weights stays about the same, layers 6 to 11 have max-pools only while more
+# than 50 places are left (the rule is ours, the paper does not print its own; it gives
+# Table 3 for 5,000):
 
 # %%
 SIZES = (100, 500, 2000, 5000, 20_000)
@@ -158,8 +159,9 @@ lines.assign(slope=100 * lines["slope"]).round(2)
 # For the second experiment we sample nets of the fixed architecture that have no batch
 # norm. They begin with Glorot's weights, for from the others few would learn; all else each
 # draws as the fixed set's net of its number. Beside them stand the fixed set's nets of
-# Glorot's weights, equally many. Each classifier is then asked twice about its test nets:
-# with their vectors as they are, and **stripped** of biases and of all that batch norm keeps.
+# Glorot's weights, equally many. Each classifier is then asked twice about its test nets
+# ({numref}`fig-batch-norm`): with their vectors as they are, and **stripped** of biases
+# and of all that batch norm keeps.
 
 # %%
 both = exam.open_exam(
@@ -235,8 +237,8 @@ exam.as_table(seen["batch norm"]) if len(normed) else "too few nets"
 # ## How many nets does one need?
 #
 # Chapters 11 and 13 have other kinds of meta-classifiers for whole nets. Which of them needs how
-# many nets to learn from? The test nets stay, the training nets become fewer; a smaller
-# share's are among a larger one's.
+# many nets to learn from? For {numref}`fig-data-size` the test nets stay, the training
+# nets become fewer; a smaller share's are among a larger one's.
 
 # %%
 SHARES = (0.5, 1.0) if small else (0.25, 0.5, 1.0)

@@ -10,7 +10,7 @@
 # this paragraph. This chapter shows both from a recorded run of `make bench`:
 # beside the usual ways to do the same work, and beside what the machine's
 # arithmetic allows. Nothing is fast in general: each number below belongs to
-# one machine and of one size, and each says at which commit it was measured.
+# one machine and one size, and each says at which commit it was measured.
 #
 # ## What the paper did
 #
@@ -95,16 +95,15 @@ told_versions = [f"{name} {number}" for name, number in versions.items()]
 print(textwrap.fill(", ".join(told_versions), 70, break_on_hyphens=False))
 
 # %% [markdown]
-# Training first: the time of one step of one net. `general-engine` is our own
-# path for any module, `torch.func` under `torch.compile`; `process-per-core` is
-# the plain loop on all cores at once; `jax-vmap` is the same training written in
-# jax, all batches in one compiled `lax.scan`, the strongest public alternative
-# we know. Then the sampled nets of part III, time for one image with and without
-# augmentation, where `plain-loop` is a `DataLoader` with torchvision's
+# {numref}`fig-speed` begins with training, the time of one step of one net.
+# `general-engine` is our own path for any module, `torch.func` under `torch.compile`;
+# `process-per-core` is the plain loop on all cores at once; `jax-vmap` is the same
+# training written in jax, all batches in one compiled `lax.scan`, the strongest public
+# alternative we know. Then the sampled nets of part III, time for one image with and
+# without augmentation, where `plain-loop` is a `DataLoader` with torchvision's
 # transforms. Then single linkage, where all give the same tree. The *limit* is the
-# arithmetic that nobody can leave out, at the speed of a large matrix product
-# measured in the same run. No program of small steps reaches it; it tells how
-# much is left.
+# arithmetic that nobody can leave out, at the speed of a large matrix product measured
+# in the same run. No program of small steps reaches it; it tells how much is left.
 
 # %% mystnb={"figure": {"caption": "Recorded times as multiples of ours (dark blue, at 1), on a logarithmic axis: our engine for any module in light blue, peers in red, the limit of the machine's arithmetic in grey. Bars span the rounds; the numbers are medians, for training of one step of one net.", "name": "fig-speed"}, "image": {"alt": "One panel a task with a row for each contender: the limit lies left of ours, the peers to the right, the plain loop furthest."}}
 compared = [
@@ -155,10 +154,10 @@ def table(rows: list[dict]) -> pd.DataFrame:
 table(rows.values())
 
 # %% [markdown]
-# Three rows stand apart. `lineage` reads 5,000 checkpoints of a million weights
-# and recovers their tree (chapter 07). In the two `monitor` rows, ours is one
-# observation of `TrajectoryMonitor` and the peer one training step of the net that
-# it observes; every hundred steps, an observation costs a hundredth of that ratio.
+# Three rows of the table stand apart. `lineage` reads 5,000 checkpoints of a million
+# weights and recovers their tree (chapter 07). In the two `monitor` rows, ours is one
+# observation of `TrajectoryMonitor` and the peer one training step of the net that it
+# observes; every hundred steps, an observation costs a hundredth of that ratio.
 #
 # What we had set out to reach, and what was reached:
 
@@ -248,15 +247,15 @@ pd.Series(memory, name="memory and time", dtype=object).to_frame()
 #
 # ## How it grows
 #
-# Costs at one size can mislead: a method may win small and lose large. Below,
-# the time of one step of the whole stack against the number of nets, and the
-# time of single linkage against the number of points (in 50 dimensions, and the
-# peers only up to 10,000 points). The *power* is the slope of a line fitted to
-# the logarithms: 1 means that twice the size takes twice the time, 2 that it
-# takes four times as long. A power below 1 means that small sizes do not yet
+# Costs at one size can mislead: a method may win small and lose large.
+# {numref}`fig-growth` shows the time of one step of the whole stack against the number
+# of nets, and the time of single linkage against the number of points (in 50
+# dimensions, and the peers only up to 10,000 points). The *power* is the slope of a
+# line fitted to the logarithms: 1 means that twice the size takes twice the time, 2
+# that it takes four times as long. A power below 1 means that small sizes do not yet
 # fill the machine. Fixed costs show at the small end: for a thousand points in 50
 # dimensions, scipy is faster than we are. And no power below 2 makes single linkage
-# cheaper than its n^2 distances: from 10,000 to 100,000 points, ours takes a hundred
+# cheaper than its $n^2$ distances: from 10,000 to 100,000 points, ours takes a hundred
 # times as long.
 
 # %% mystnb={"figure": {"caption": "Recorded times against size, on logarithmic axes, with the fitted power of each contender in the legend.", "name": "fig-growth"}, "image": {"alt": "Panels for training A1, training A2 and single linkage: nearly straight rising lines, one a contender."}}

@@ -12,8 +12,8 @@
 # ## What the paper did
 #
 # {cite:t}`eilertsen2020classifying` trained 16,000 nets. Their text says neither on
-# what nor how long; Fig. 6 draws how the times are distributed. Chapter 08 repeats
-# the sampling at a smaller scale. This chapter is about the larger one.
+# what nor how long; their Fig. 6 draws how the times are distributed. Chapter 08
+# repeats the sampling at a smaller scale. This chapter is about the larger one.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # sizes: quick, full or paper
@@ -83,8 +83,8 @@ print("equal to the last bit:", same)
 # ## How well it spreads
 #
 # The recorded bench: 24 nets, sampled by one and by two processes, starting the
-# processes included. *Efficiency* is the time of one process over the time of all
-# of them and their number.
+# processes included. *Efficiency* is the time that one process takes, divided by the
+# time that several take and by their number.
 
 # %%
 path = Path("results") / "bench-cpu.json"

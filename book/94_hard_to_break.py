@@ -4,12 +4,12 @@
 # *A zoo of thousands of nets is months of work in thousands of files. What happens
 # to it when a disk turns a bit, a machine stops, or two of us write at once?*
 #
-# One damaged file is named, in one sentence, and costs what is in it and nothing
-# else. A process that is killed costs the shard that it was at. What you read is
-# what was written, or you are told. This chapter tries it on a small zoo, and shows
-# what a recorded run tried: 500 damaged files of every kind that the library
-# writes, and two dozen other misfortunes. It ends with what the library cannot
-# promise.
+# A damaged file is named, in one sentence, and costs what is in it and nothing
+# else. A process that is killed costs the shard, a file of a few nets, that it was
+# at. What you read is what was written, or you are told. This chapter tries it on a
+# small zoo, and shows what a recorded run tried: 500 damaged files of every kind
+# that the library writes, and some thirty other misfortunes. It ends with what the
+# library cannot promise.
 #
 # ## What can go wrong
 #
@@ -250,7 +250,7 @@ pd.DataFrame(
 #
 # ## What it means for you
 #
-# - Run `python -m nwslib verify ZOO` after each copy, and before the paper.
+# - Run `python -m nwslib verify ZOO` after each copy, and before you publish.
 # - If a command was stopped, for whatever reason, start it again as it was.
 # - Do not repair a zoo by hand. Copy the file that is named from where it is whole.
 #

@@ -64,6 +64,14 @@ def test_code_fits_the_page(chapter: Path) -> None:
 
 
 @pytest.mark.parametrize("chapter", BOOK.sources, ids=by_name)
+def test_the_text_refers_to_every_figure(chapter: Path) -> None:
+    source = chapter.read_text("utf-8")
+    figures = re.findall(r'"name": "(fig-[\w-]+)"', source)
+    missing = [name for name in figures if f"{{numref}}`{name}`" not in source]
+    assert missing == []
+
+
+@pytest.mark.parametrize("chapter", BOOK.sources, ids=by_name)
 def test_chapters_share_their_first_parameters(chapter: Path) -> None:
     parameters = papermill.inspect_notebook(pipeline.notebook_of(chapter))
     first = ["profile", "seed", "device", "data_dir", "out_dir"]
