@@ -47,6 +47,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -54,12 +55,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nwslib import features, nws, papers, plots, report
+from nwslib import features, nws, plots, report
 from nwslib.meta import guess, guesser_file, models, svm, unusual
+from nwslib.meta.pool import (
+    ARCHITECTURAL,
+    HYPERPARAMETERS,
+    OFFSETS,
+    OWN_THRESHOLDS,
+    open_pool,
+)
 from nwslib.meta.protocol import Examples, judge, labelled, rounds
-from nwslib.nws.table import CATEGORIES, successful
 from nwslib.profiles import get_profile
-from nwslib.zoo import Zoo
 
 started = time.time()
 plots.use_book_style()
@@ -72,28 +78,9 @@ sizes = get_profile(
 # A quick build's forests have fewer trees.
 n_trees = 100 if sizes.name == "quick" else models.N_TREES
 forest = partial(models.forest, n_trees=n_trees)
-counts = {"fixed": sizes.n_fixed_runs, "main": sizes.n_main_runs}
-
-
-def open_zoo(which: str) -> Zoo:
-    """One of the two sampled zoos."""
-    plan = sizes.sampling(fixed_architecture=which == "fixed", seed=seed)
-    return nws.sample(
-        Path(out_dir) / "zoos" / plan.name,
-        plan,
-        counts[which],
-        data_dir=data_dir,
-        progress=False,
-    )
-
-
-zoos = {which: open_zoo(which) for which in counts}
-least = {"digits": papers.NWS_THRESHOLDS["mnist"]}  # ours, for a like set
-nets = {
-    which: successful(zoo.runs[~zoo.runs["diverged"]], least)
-    for which, zoo in zoos.items()
-}
-for which, zoo in zoos.items():
+pool = open_pool(sizes, out_dir, data_dir=data_dir, seed=seed)
+nets = {which: pool.runs.query("set == @which") for which in pool.zoos}
+for which, zoo in pool.zoos.items():
     kept = len(nets[which])
     print(f"{which}: {kept} of {len(zoo)} nets learned something")
 
@@ -108,51 +95,39 @@ for which, zoo in zoos.items():
 # those of the recorded run of profile `full`.
 
 # %%
-SIZE, PER_NET = 5000, 10
-SETS = {"fixed": 0, "main": 1_000_000}  # added to run ids: no two are equal
+SIZE = 5000
 
 
-def sliced(which: str, part: str) -> pd.DataFrame:
+def sliced(part: str) -> pd.DataFrame:
     """A row a slice: its net, its part, 16 statistics."""
-    there = nets[which]
+    there = pool.runs
     if part == "conv":
         there = there[there["n_conv_weights"] >= SIZE]
-    table = features.slices_of_zoo(
-        zoos[which],
-        SIZE,
-        PER_NET,
-        part,
-        there["run"].tolist(),
-        zoos[which].snapshots[-1:],
-        seed,
-    )
-    rows = pd.DataFrame(table.values, columns=list(table.names))
-    rows = rows.astype("float32")
-    rows.insert(0, "run", table.index["run"] + SETS[which])
+    rows = pool.slices(SIZE, part, runs=there, seed=seed)
+    values = rows.columns[1:]
+    rows[values] = rows[values].astype("float32")
     rows.insert(1, "part", part)
     return rows
 
 
-own = pd.concat(
-    [sliced(which, part) for which in SETS for part in features.PARTS],
-    ignore_index=True,
-)
+own = pd.concat(map(sliced, features.PARTS), ignore_index=True)
 names = list(own.columns[2:])
 shown = report.larger_table("nws-slices", own, sizes.name)
 tables = {
     which: zoo.runs
     if shown is own
     else report.larger_table(f"nws-{which}-runs", zoo.runs, sizes.name)
-    for which, zoo in zoos.items()
+    for which, zoo in pool.zoos.items()
 }
 runs = pd.concat(
     [
-        table.assign(run=table["run"] + SETS[which], set=which)
+        table.assign(run=table["run"] + OFFSETS[which], set=which)
         for which, table in tables.items()
     ],
     ignore_index=True,
 )
 runs = runs[runs["run"].isin(shown["run"])]
+shown_nets = replace(pool, runs=runs)
 counted = shown.merge(runs[["run", "set"]]).groupby(["set", "part"])
 counted["run"].agg(["nunique", "size"]).rename(
     columns={"nunique": "nets", "size": "slices"}
@@ -166,20 +141,7 @@ counted["run"].agg(["nunique", "size"]).rename(
 # fewer than six nets are left out.
 
 # %%
-HYPERPARAMETERS = ("dataset", *CATEGORIES)
-ARCHITECTURE = [*CATEGORIES][5:]
-
-
-def nets_for(one: str, there: pd.DataFrame) -> pd.DataFrame:
-    """Nets to ask a question about, without classes of fewer than six."""
-    if one in ARCHITECTURE:
-        there = there[there["set"] == "main"]
-    counts = there[one].map(there[one].value_counts())
-    there = there[counts >= 6]
-    return there if there[one].nunique() > 1 else there[:0]
-
-
-asked = [one for one in HYPERPARAMETERS if len(nets_for(one, runs))]
+asked = [one for one in HYPERPARAMETERS if len(shown_nets.nets_for(one))]
 MACHINES = {"linear SVM": svm.linear, "RBF SVM": svm.rbf}
 trainers = {**MACHINES, "forest": forest}
 if sizes.name == "quick":  # the fast one
@@ -194,7 +156,8 @@ def slices_of(part: str, one: str) -> Examples:
 
 def judged(part: str, one: str, train) -> dict:
     """Accuracies over rounds."""
-    splits = rounds(nets_for(one, runs), one, sizes.n_rounds, seed=seed)
+    there = shown_nets.nets_for(one)
+    splits = rounds(there, one, sizes.n_rounds, seed=seed)
     found = judge(train, slices_of(part, one), splits, seed)
     return {
         "mean": found.mean,
@@ -269,12 +232,12 @@ wide if len(rows) else "too few nets"
 
 # %%
 in_both = set(shown[shown["part"] == "conv"]["run"])
-runs_of_both = runs[runs["run"].isin(in_both)]
+having_both = replace(pool, runs=runs[runs["run"].isin(in_both)])
 
 
 def by_part(one: str) -> dict:
     """Mean accuracy of a forest on slices of each part."""
-    there = nets_for(one, runs_of_both)
+    there = having_both.nets_for(one)
     splits = rounds(there, one, sizes.n_rounds, seed=seed)
     found = {
         part: judge(forest, slices_of(part, one), splits, seed)
@@ -288,7 +251,7 @@ def by_part(one: str) -> dict:
 numbers["parts"] = {
     one: by_part(one)
     for one in asked
-    if len(nets_for(one, runs_of_both))
+    if len(having_both.nets_for(one))
     # a quick build asks two of the questions
     if sizes.name != "quick" or one in ("dataset", "filter_size")
 }
@@ -310,9 +273,9 @@ pd.DataFrame(seen["parts"]).T.round(3)
 # %%
 importances = {}
 for one in asked if "linear SVM" in trainers else ():
-    if one not in ARCHITECTURE:
+    if one not in ARCHITECTURAL:
         examples = slices_of("all", one)
-        there = nets_for(one, runs)
+        there = shown_nets.nets_for(one)
         splits = rounds(there, one, sizes.n_rounds, seed=seed)
         found = [
             svm.importance(svm.linear(examples.of(split.train), seed + k))
@@ -440,7 +403,9 @@ model.parent.mkdir(parents=True, exist_ok=True)
 if sizes.name == "quick" and guesser_file.DEFAULT.is_file():
     model = guesser_file.DEFAULT
 else:
-    learned = guess.fit(list(zoos.values()), seed=seed, thresholds=least)
+    learned = guess.fit(
+        list(pool.zoos.values()), seed=seed, thresholds=OWN_THRESHOLDS
+    )
     guesser_file.save(learned, model)
 guesser = guesser_file.load(model)
 numbers["guesser"] = {
@@ -534,25 +499,19 @@ FOREIGN = (
 
 def known_and_foreign(which: str) -> tuple:
     """Features of a set's nets, their ids, and its cases."""
-    ids = nets[which]["run"].tolist()
-    last = features.of_zoo(
-        zoos[which], "layerwise", ids, zoos[which].snapshots[-1:]
-    )
+    zoo, offset = pool.zoos[which], OFFSETS[which]
+    ids = (nets[which]["run"] - offset).tolist()
+    last = features.of_zoo(zoo, "layerwise", ids, zoo.snapshots[-1:])
+    changed = unusual.changed(zoo, seed, thresholds=OWN_THRESHOLDS)
     cases = {
-        case: (rows, of + SETS[which])
-        for case, (rows, of) in unusual.changed(
-            zoos[which], seed, thresholds=least
-        ).items()
+        case: (rows, of + offset) for case, (rows, of) in changed.items()
     }
-    return last.values, last.index["run"].to_numpy() + SETS[which], cases
+    return last.values, last.index["run"].to_numpy() + offset, cases
 
 
 def noticed(sets: list[str]) -> dict:
     """How often nets of each case are called unusual, by both scores."""
-    table = pd.concat(
-        nets[which].assign(run=nets[which]["run"] + SETS[which])
-        for which in sets
-    )
+    table = pd.concat([nets[which] for which in sets])
     if len(table) < 20:
         return {}
     values, ids, cases = zip(*(parts[which] for which in sets), strict=True)
@@ -582,7 +541,7 @@ def noticed(sets: list[str]) -> dict:
 
 
 parts = {
-    which: known_and_foreign(which) for which in SETS if len(nets[which])
+    which: known_and_foreign(which) for which in nets if len(nets[which])
 }
 numbers["unusual"] = noticed(["fixed"]) if "fixed" in parts else {}
 numbers["unusual, both sets"] = noticed(list(parts)) if parts else {}

@@ -58,7 +58,7 @@ from torch.nn import functional as F
 
 from nwslib import features, papers, plots, report
 from nwslib.meta import dmc, exam, models, svm, tokens
-from nwslib.meta.pool import HYPERPARAMETERS, OFFSETS
+from nwslib.meta.pool import HYPERPARAMETERS
 from nwslib.meta.protocol import Split, judge, labelled
 from nwslib.profiles import get_profile
 
@@ -266,27 +266,8 @@ local_dmcs = {
 numbers["seconds"]["local"] = time.time() - begun
 
 
-def slices_described(which: str) -> pd.DataFrame:
-    """Ten slices of each net of a set, by 16 statistics."""
-    there = runs[runs["set"] == which]
-    there = there[there["n_conv_weights"] >= dmc.LOCAL_LENGTH]
-    zoo = room.pool.zoos[which]
-    table = features.slices_of_zoo(
-        zoo,
-        dmc.LOCAL_LENGTH,
-        10,
-        "all",
-        (there["run"] - OFFSETS[which]).tolist(),
-        zoo.snapshots[-1:],
-        seed,
-    )
-    rows = pd.DataFrame(table.values, columns=list(table.names))
-    return rows.assign(run=table.index["run"] + OFFSETS[which])
-
-
-sixteen = pd.concat(
-    map(slices_described, room.pool.zoos), ignore_index=True
-)
+has_room = runs["n_conv_weights"] >= dmc.LOCAL_LENGTH
+sixteen = room.pool.slices(dmc.LOCAL_LENGTH, runs=runs[has_room], seed=seed)
 values = sixteen.drop(columns="run").to_numpy()
 MACHINES = {"RBF SVM, 16": svm.rbf, "forest, 16": models.forest}
 

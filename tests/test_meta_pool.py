@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nwslib import features
 from nwslib.meta.pool import ARCHITECTURAL, HYPERPARAMETERS, OFFSETS, Pool, open_pool
 from nwslib.nws import Source
 from nwslib.nws.architecture import Architecture
@@ -106,3 +107,20 @@ def test_a_store_of_some_sets_and_kinds(pool):
     layout = Architecture(batch_norm=False).layout
     assert length == len(layout.select(kind="weight"))
     assert (store.index["run"] >= OFFSETS["plain"]).all()
+
+
+def test_slices_of_several_sets_are_those_of_each(pool):
+    chosen = pool.runs[pool.runs["set"].isin(["fixed", "plain"])]
+    rows = pool.slices(300, "conv", runs=chosen, per_net=2, seed=3)
+    assert rows["run"].tolist() == chosen["run"].repeat(2).tolist()
+    for name in ("fixed", "plain"):
+        zoo = pool.zoos[name]
+        ids = zoo.runs["run"].tolist()
+        alone = features.slices_of_zoo(zoo, 300, 2, "conv", ids, [19], 3)
+        of_set = rows[rows["run"].isin(np.array(ids) + OFFSETS[name])]
+        assert np.array_equal(of_set[list(alone.names)], alone.values)
+
+
+def test_slices_of_no_net(pool):
+    with pytest.raises(ValueError, match="no nets to take slices of"):
+        pool.slices(300, runs=pool.runs[:0])

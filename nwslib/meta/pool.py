@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nwslib import nws, papers
+from nwslib import features, nws, papers
 from nwslib.meta.protocol import Examples, labelled
 from nwslib.meta.weight_store import WeightStore
 from nwslib.nws.table import CATEGORIES, successful
@@ -28,8 +28,8 @@ HYPERPARAMETERS = ("dataset", *CATEGORIES)
 ARCHITECTURAL = tuple(CATEGORIES)[5:]
 #: What is added to run ids of each set, so that no two nets have one number.
 OFFSETS = {"fixed": 0, "main": 1_000_000, "plain": 2_000_000}
-# Least test accuracy on our own small set, which is like MNIST.
-_OWN_THRESHOLDS = {"digits": papers.NWS_THRESHOLDS["mnist"]}
+#: Least test accuracy of a net that counts, on our own small set, which is like MNIST.
+OWN_THRESHOLDS = {"digits": papers.NWS_THRESHOLDS["mnist"]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,49 @@ class Pool:
         counts = there[hyperparameter].map(there[hyperparameter].value_counts())
         there = there[counts >= least]
         return there if there[hyperparameter].nunique() > 1 else there[:0]
+
+    def slices(
+        self,
+        size: int,
+        part: str = "all",
+        *,
+        runs: pd.DataFrame | None = None,
+        per_net: int = 10,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Statistics of slices of the nets' last snapshots.
+
+        Parameters
+        ----------
+        size, part, per_net, seed
+            As for :func:`nwslib.features.slices_of_zoo`, with the same errors.
+        runs : DataFrame
+            Rows of ``runs``, all by default.
+
+        Returns
+        -------
+        DataFrame
+            A row a slice: its net's ``run``, then 16 statistics.
+
+        Raises
+        ------
+        ValueError
+            If there are no nets.
+        """
+        runs = self.runs if runs is None else runs
+        tables = []
+        for name, zoo in self.zoos.items():
+            ids = runs.loc[runs["set"] == name, "run"] - OFFSETS[name]
+            if len(ids):
+                table = features.slices_of_zoo(
+                    zoo, size, per_net, part, ids.tolist(), zoo.snapshots[-1:], seed
+                )
+                rows = pd.DataFrame(table.values, columns=list(table.names))
+                rows.insert(0, "run", table.index["run"] + OFFSETS[name])
+                tables.append(rows)
+        if not tables:
+            raise ValueError("no nets to take slices of: sample more of them.")
+        return pd.concat(tables, ignore_index=True)
 
     def store(
         self,
@@ -160,6 +203,6 @@ def _together(zoos: Mapping[str, Zoo], everyone: bool) -> pd.DataFrame:
     for name, zoo in zoos.items():
         table = zoo.runs[~zoo.runs["diverged"]]
         if not everyone:
-            table = successful(table, _OWN_THRESHOLDS)
+            table = successful(table, OWN_THRESHOLDS)
         tables.append(table.assign(run=table["run"] + OFFSETS[name], set=name))
     return pd.concat(tables, ignore_index=True)
