@@ -20,7 +20,7 @@ $(error unknown PROFILE '$(PROFILE)': choose quick, full or paper)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-browser bench damage lint lint-workflows pair pdf links \
+.PHONY: help book test test-all test-browser bench damage lint lint-workflows pair pdf links \
   dist record clean
 
 help:  ## list the targets
@@ -29,8 +29,11 @@ help:  ## list the targets
 book: $(INSTALLED)  ## execute every chapter and build the pages, _build/html
 	$(BIN)/python book/pipeline.py all --profile $(PROFILE) --device $(DEVICE)
 
-test: $(INSTALLED)  ## run the tests
+test: $(INSTALLED)  ## run the tests, but for the slow ones
 	$(BIN)/python -m pytest -n auto
+
+test-all: $(INSTALLED)  ## run the tests, the slow ones too
+	$(BIN)/python -m pytest -n auto -m "slow or not slow"
 
 test-browser: $(INSTALLED) $(NODE_INSTALLED)  ## test the built pages in a browser
 	browser=$$($(BIN)/python book/browser.py) && \

@@ -41,7 +41,11 @@ def in_small(monkeypatch):
     monkeypatch.setattr(training, "_GENERAL", "eager")
     monkeypatch.setattr(training, "process_per_core", training.plain_loop)
     monkeypatch.setattr(nws, "process_per_core", nws.one_process)
-    monkeypatch.setattr(deep, "process_per_core", deep.one_process)
+    monkeypatch.setattr(
+        deep,
+        "process_per_core",
+        lambda work, autocast=False: deep.one_process(work, autocast=autocast),
+    )
     monkeypatch.setattr(slices, "_WORKERS", 0)
 
 
@@ -98,6 +102,7 @@ def check(result):
     assert all(math.isfinite(time) and time > 0 for time in times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", run.TASKS)
 def test_every_task_runs(name, in_small, tmp_path, capsys):
     path = tmp_path / "bench.json"
@@ -142,6 +147,7 @@ def test_deep_meta_classifiers_steps_run_on_the_cpu_too():
     assert run.targets(result) == []
 
 
+@pytest.mark.slow
 def test_processes_share_the_cores():
     assert training.process_per_core(training.SETUPS["A1"], 2) > 0
     assert nws.process_per_core(nws.Work(False, 80, 2)) > 0

@@ -227,6 +227,7 @@ def test_precision_that_the_caller_has_set_is_kept_and_not_used():
         torch.set_float32_matmul_precision("highest")
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded():
     # 6000 points: a float32 matrix of all distances takes 144 MB.
     code = """

@@ -67,7 +67,8 @@ def room(tmp_path_factory):
 def recipe(kind="local", epochs=30):
     small = get_profile("quick")
     small = replace(small, deep_width=WIDTH, local_epochs=epochs, global_epochs=epochs)
-    return replace(exam.recipes(small)[kind], batch=14)
+    # In bfloat16, where the processor has it, other nets come out of so few steps.
+    return replace(exam.recipes(small)[kind], batch=14, autocast=False)
 
 
 def test_questions_are_those_with_nets_enough(room):

@@ -8,7 +8,7 @@ import pytest
 
 from nwslib import features
 from nwslib.meta.pool import ARCHITECTURAL, HYPERPARAMETERS, OFFSETS, Pool, open_pool
-from nwslib.nws import Source
+from nwslib.nws import Source, executors
 from nwslib.nws.architecture import Architecture
 from nwslib.profiles import get_profile
 
@@ -21,9 +21,11 @@ SIZES = replace(
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    opened = open_pool(
-        SIZES, tmp_path_factory.mktemp("pool"), sets=("fixed", "main", "plain")
-    )
+    folder = tmp_path_factory.mktemp("pool")
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers would take longer to start than these nets to train.
+        patch.setattr(executors, "local", lambda: executors.here)
+        opened = open_pool(SIZES, folder, sets=("fixed", "main", "plain"))
     # Too few images to learn from: everyone counts, whatever came of it.
     runs = [
         zoo.runs.assign(run=zoo.runs["run"] + OFFSETS[name], set=name)

@@ -168,6 +168,7 @@ print(kills, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.hard(
     "kill -9 while nets are sampled, 20 times",
     "the zoo is the same, to the last bit",
@@ -235,6 +236,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.hard(
     "the process that started workers is killed",
     "they end",
@@ -271,6 +273,7 @@ def _once_killed(marker, function, *given):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.hard(
     "a worker is killed, here or on a cluster",
     "the zoo is the same, or one sentence tells of it",

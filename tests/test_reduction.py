@@ -70,6 +70,7 @@ def plane(strands):
     return umap_plane(strands[0], seed=3)
 
 
+@pytest.mark.slow
 def test_plane_keeps_nets_together(strands, plane):
     points, nets, epochs = strands
     assert plane.shape == (48, 2)
@@ -78,11 +79,13 @@ def test_plane_keeps_nets_together(strands, plane):
     assert neighbour_shares(plane, nets, epochs)["same_net"] == 1
 
 
+@pytest.mark.slow
 def test_plane_is_fixed_by_its_seed(strands, plane):
     np.testing.assert_array_equal(umap_plane(strands[0], seed=3), plane)
     assert not np.array_equal(umap_plane(strands[0], seed=4), plane)
 
 
+@pytest.mark.slow
 def test_smallest_plane():
     points = np.random.default_rng(0).normal(size=(5, 3))
     plane = umap_plane(points)

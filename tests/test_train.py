@@ -302,6 +302,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 # torch's own deprecation warnings are not ours; falling back would be an error
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore", "error:torch.compile is not available")
 @needs_compiler
 def test_compiled_training_equals_eager(random_images):
@@ -337,6 +338,7 @@ print(*[w.message for w in caught if w.category is UserWarning], sep="\\n---\\n"
 """
 
 
+@pytest.mark.slow
 def test_without_a_compiler_training_goes_on_and_says_so_in_one_line(tmp_path):
     # a process of its own: torch remembers the compiler it found
     environment = os.environ | {
