@@ -374,6 +374,9 @@ _ = plots.correlations({net: across[net, "one recipe"] for net in zoos})
 # %% mystnb={"figure": {"caption": "The same over nets with recipes of their own.", "name": "fig-across-own"}, "image": {"alt": "Two tables of coloured numbers: far more cells are coloured than for nets of one recipe."}}
 _ = plots.correlations({net: across[net, "own recipes"] for net in zoos})
 
+# %% [markdown]
+# Two columns of {numref}`fig-across-own` with their intervals:
+
 # %%
 as_table(
     {
