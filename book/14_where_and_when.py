@@ -119,6 +119,10 @@ numbers = {
         one: {part: map_of(one, part).round(3).tolist() for part in PARTS}
         for one in slices
     },
+    "nets": {
+        one: sum(len(split.test) for split in splits)
+        for one, splits in slices.items()
+    },
     "chance": {
         one: 1
         / room.pool.runs.loc[
@@ -223,90 +227,103 @@ def ends(values: np.ndarray) -> tuple[float, float, float]:
 def claims() -> list[dict]:
     """One row a claim of sections 5.3 and F.4."""
     init, chance = part_of("init"), seen["chance"]
+
+    def off(one: str, terms: int) -> float:
+        """Standard error of a sum of accuracies, a net counting once."""
+        share = part_of(one).mean()
+        return float(
+            np.sqrt(terms * share * (1 - share) / seen["nets"][one])
+        )
+
     lost = init[0] - init[-1]  # from initial to final weights
     first, middle, last = ends(lost)
-    conv = part_of("init", "conv")
-    fc = part_of("init", "fc")
+    in_conv, in_fc = (
+        float(np.mean(part_of("init", part)[0] - part_of("init", part)[-1]))
+        for part in ("conv", "fc")
+    )
     begin, rest, _ = ends(part_of("optimizer")[-5:])
-    profiles = [
-        part_of(one)[-5:].mean(axis=0)
+    profiles = {
+        one: part_of(one)[-5:].mean(axis=0)
         for one in ("optimizer", "activation")
-    ]
-    alike = float(np.corrcoef(profiles)[0, 1])
-    size = {
-        part: part_of("filter_size", part)[-5:] for part in ("conv", "fc")
     }
-    above = float((size["fc"].mean(axis=0) > chance["filter_size"]).mean())
+    alike = float(np.corrcoef(list(profiles.values()))[0, 1])
+    seen_both = all(
+        profile.mean() - chance[one] > 2 * off(one, 1)
+        for one, profile in profiles.items()
+    )
+    conv, fc = (
+        part_of("filter_size", part)[-5:] for part in ("conv", "fc")
+    )
+    above = float((fc.mean(axis=0) > chance["filter_size"]).mean())
     least = float(init[-5:].mean(axis=0).min())
     rows = [
         (
             "initialisation fades faster in the first layers",
             "5.3; Fig. 5c",
             f"lost {first:.2f} there, {middle:.2f} in the middle",
-            first > middle,
+            exam.verdict(first - middle, off("init", 4)),
         ),
         (
             "and in the last layers",
             "5.3; Fig. 5c",
             f"lost {last:.2f} there, {middle:.2f} in the middle",
-            last > middle,
+            exam.verdict(last - middle, off("init", 4)),
         ),
         (
             "that is contained in the convolutions",
             "F.4; Fig. 20",
-            f"lost {np.mean(conv[0] - conv[-1]):.2f} in convolutions, "
-            f"{np.mean(fc[0] - fc[-1]):.2f} in FC layers",
-            np.mean(conv[0] - conv[-1]) > np.mean(fc[0] - fc[-1]),
+            f"lost {in_conv:.2f} in convolutions, {in_fc:.2f} in FC layers",
+            exam.verdict(in_conv - in_fc, off("init", 4)),
         ),
         (
             "patterns of the initialisation are left everywhere",
             "5.3; Fig. 5c",
             f"least accuracy at the end {least:.2f}, "
             f"chance {chance['init']:.2f}",
-            least > chance["init"] + 0.1,
+            exam.verdict(least - chance["init"], off("init", 1)),
         ),
         (
             "optimizer: a peak close to the first layers",
             "5.3; Fig. 5b",
             f"{begin:.2f} there, {rest:.2f} after",
-            begin > rest + 0.02,
+            exam.verdict(begin - rest, off("optimizer", 2)),
         ),
         (
             "maps of optimizer and activation are alike",
             "F.4; Fig. 20",
-            f"correlation over places {alike:.2f}",
-            alike > 0.5,
+            f"correlation over places {alike:.2f}"
+            + ("" if seen_both else ", of maps at chance"),
+            "undecided"
+            if not seen_both
+            else "agrees"
+            if alike > 0.5
+            else "contradicts",
         ),
         (
             "filter size: convolutions are superior",
             "F.4; Fig. 21",
-            f"{size['conv'].mean():.2f}, FC layers {size['fc'].mean():.2f}",
-            size["conv"].mean() > size["fc"].mean(),
+            f"{conv.mean():.2f}, FC layers {fc.mean():.2f}",
+            exam.verdict(conv.mean() - fc.mean(), off("filter_size", 2)),
         ),
         (
             "a large part of the FC layers reflects the filter size",
             "F.4; Fig. 21",
-            f"above chance at {above:.0%} of the places",
-            above > 0.5,
+            f"above chance at {above:.0%} of the places, "
+            f"{fc.mean():.2f} on average",
+            exam.verdict(
+                fc.mean() - chance["filter_size"], off("filter_size", 1)
+            ),
         ),
     ]
-    return [
-        {
-            "claim": claim,
-            "paper": source,
-            "ours": ours,
-            "agrees": "agrees" if agrees else "contradicts",
-        }
-        for claim, source, ours, agrees in rows
-    ]
+    names = ("claim", "paper", "ours", "agrees")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 complete = {"init", "optimizer", "activation", "filter_size"} <= set(
     seen["maps"]
 ) and "fc" in seen["maps"]["init"]
 numbers["claims"] = claims() if complete and not small else []
-table = recorded.get("claims", numbers["claims"])
-pd.DataFrame(table) if table else "claims need the full run"
+pd.DataFrame(claims()) if complete else "claims need the full run"
 
 # %% [markdown]
 # ## What it means for you

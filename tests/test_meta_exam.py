@@ -198,3 +198,35 @@ def test_results_as_tables():
 def test_narrow_dmcs_leave_no_units_out():
     assert recipe().dropout == 0
     assert exam.recipes(get_profile("paper"))["global"].dropout == 0.5
+
+
+def taken(*accuracies, n_test=50):
+    return {"accuracies": accuracies, "chance": 0.5, "n_test": n_test}
+
+
+def test_errors_are_those_of_a_share_of_the_nets():
+    assert exam.error(taken(0.5, 0.7)) == pytest.approx(np.sqrt(0.6 * 0.4 / 100))
+    difference, error = exam.gap(taken(0.9, 0.7), taken(0.5, 0.7))
+    assert difference == pytest.approx(0.2)
+    assert error == pytest.approx(np.sqrt((0.8 * 0.2 + 0.6 * 0.4) / 100))
+    mean, error = exam.average([(0.2, 0.03), (0.4, 0.04)])
+    assert (mean, error) == pytest.approx((0.3, 0.025))
+
+
+def test_an_error_is_the_spread_of_many_exams():
+    rng = np.random.default_rng(0)
+    means = rng.binomial(50, 0.7, (4000, 2)).mean(axis=1) / 50
+    assert exam.error(taken(0.7, 0.7)) == pytest.approx(means.std(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "difference, error, least, expected",
+    [
+        (0.3, 0.1, 0, "agrees"), (-0.3, 0.1, 0, "contradicts"),
+        (0.3, 0.2, 0, "undecided"), (-0.3, 0.2, 0, "undecided"),
+        (0.3, 0.1, 0.4, "undecided"), (0.1, 0.1, 0.4, "contradicts"),
+        (0, 0, 0, "undecided"),
+    ],
+)  # fmt: skip
+def test_a_verdict_takes_two_standard_errors(difference, error, least, expected):
+    assert exam.verdict(difference, error, least) == expected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -380,6 +380,49 @@ def as_table(found: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
 def skill(record: Mapping) -> float:
     """Mean accuracy of what :meth:`Exam.taken` gives: 0 is chance, 1 always right."""
     return (np.mean(record["accuracies"]) - record["chance"]) / (1 - record["chance"])
+
+
+def error(record: Mapping) -> float:
+    """Standard error of the mean accuracy of what :meth:`Exam.taken` gives.
+
+    Each test net counts once in each round, however many of its slices are asked about,
+    as if all were independent.
+    """
+    mean, rounds_ = np.mean(record["accuracies"]), len(record["accuracies"])
+    return float(np.sqrt(mean * (1 - mean) / (rounds_ * record["n_test"])))
+
+
+def gap(one: Mapping, other: Mapping) -> tuple[float, float]:
+    """By how much one is more often right than the other, and the standard error.
+
+    Parameters
+    ----------
+    one, other : mapping
+        As :meth:`Exam.taken` gives them. The same nets may be asked in both: the error
+        is then too large, never too small.
+    """
+    difference = np.mean(one["accuracies"]) - np.mean(other["accuracies"])
+    return float(difference), float(np.hypot(error(one), error(other)))
+
+
+def average(gaps: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Mean of independent differences, and its standard error."""
+    differences, errors = np.array(list(gaps)).T
+    return float(differences.mean()), float(np.hypot.reduce(errors) / len(errors))
+
+
+def verdict(difference: float, error: float, least: float = 0.0) -> str:
+    """Whether numbers bear out that a difference is larger than ``least``.
+
+    Returns
+    -------
+    str
+        ``agrees`` or ``contradicts`` if it is off by more than two standard errors,
+        else ``undecided``.
+    """
+    if abs(difference - least) <= 2 * error:
+        return "undecided"
+    return "agrees" if difference > least else "contradicts"
 
 
 def fewer(split: Split, runs: pd.DataFrame, hyperparameter: str, share: float) -> Split:
