@@ -302,7 +302,7 @@ exam.as_table(seen["local"])
 
 # %% [markdown]
 # From slices, too, the DMCs tell nothing for certain but the initialisation, from all
-# parts alike, and machines on 16 statistics are better at it. Questions about
+# parts alike, and machines on 16 statistics are ahead of them. Questions about
 # architecture have ten or twelve nets to learn from and half as many to be tested on,
 # for they are put to the main set alone: those points are noise. In the paper DMCs are
 # ahead, with 16,070 weight vectors to learn from: how fast ours gain from more nets is
