@@ -99,8 +99,8 @@ def accuracy_curves(
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     fig, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, 2.1 * rows + 0.7), squeeze=False,
-        sharex=True, layout="constrained",
+        rows, columns, figsize=(WIDTH, 2.3 * rows + 0.7), squeeze=False,
+        layout="constrained",
     )  # fmt: skip
     for ax in axes.flat[len(names) :]:
         ax.remove()
@@ -114,7 +114,7 @@ def accuracy_curves(
             )  # fmt: skip
         ax.axhline(of_one["chance"].iloc[0], color=DARK, lw=1, ls="--")
         ax.set_xscale("log")
-        ax.set_xticks(ticks := sorted(set(table[x])), [f"{t:,}" for t in ticks])
+        ax.set_xticks(ticks := sorted(set(of_one[x])), [f"{t:,}" for t in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.tick_params(axis="x", labelrotation=45)
         ax.yaxis.set_major_locator(round_ticks(4))
