@@ -65,6 +65,7 @@ from nwslib.profiles import get_profile
 
 started = time.time()
 plots.use_book_style()
+pd.set_option("display.max_colwidth", None)  # claims are long
 sizes = get_profile(
     profile,
     n_fixed_runs=n_fixed_runs,
