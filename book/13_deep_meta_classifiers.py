@@ -371,11 +371,6 @@ pd.Series(seen["seconds"], name="seconds a training").round(1).to_frame()
 
 
 # %%
-def points(gap: tuple[float, float]) -> str:
-    """A difference of accuracies and its standard error."""
-    return "{:+.1f} ± {:.1f} points".format(*(100 * each for each in gap))
-
-
 def claims() -> list[dict]:
     """One row a claim of sections 5.2, 5.3 and 6."""
     by_net, by_slice, whole = seen["global"], seen["local"], seen["whole"]
@@ -428,13 +423,13 @@ def claims() -> list[dict]:
         (
             "it is better than a linear SVM on 480 statistics",
             "5.2; Fig. 2",
-            f"{points(to_svm)} on average",
+            f"{exam.points(to_svm)} on average",
             exam.verdict(*to_svm),
         ),
         (
             "local DMCs are clearly superior to SVMs",
             "5.3; Fig. 4",
-            f"{points(to_rbf)} to radial basis functions",
+            f"{exam.points(to_rbf)} to radial basis functions",
             exam.verdict(*to_rbf),
         ),
         (
@@ -447,8 +442,8 @@ def claims() -> list[dict]:
         (
             "initialisation is more of a local property than the data set",
             "5.3; Fig. 4",
-            f"slices lose {points(lost['init'])}, "
-            f"data set {points(lost['dataset'])}",
+            f"slices lose {exam.points(lost['init'])}, "
+            f"data set {exam.points(lost['dataset'])}",
             exam.verdict(
                 lost["dataset"][0] - lost["init"][0],
                 np.hypot(lost["dataset"][1], lost["init"][1]),
@@ -457,19 +452,19 @@ def claims() -> list[dict]:
         (
             "the data set shows more in convolutions",
             "5.3; Fig. 4",
-            f"{points(in_parts)} to FC layers",
+            f"{exam.points(in_parts)} to FC layers",
             exam.verdict(*in_parts),
         ),
         (
             "filter size shows in FC layers, too",
             "5.3; Fig. 4",
-            f"{points(beyond)} to chance",
+            f"{exam.points(beyond)} to chance",
             exam.verdict(*beyond),
         ),
         (
             "many slices together tell more",
             "6",
-            f"{points(voting)} by a vote",
+            f"{exam.points(voting)} by a vote",
             exam.verdict(*voting),
         ),
     ]

@@ -220,7 +220,8 @@ pd.DataFrame(ended).iloc[[0, -1] if ended else []].round(2)
 
 # %% [markdown]
 # In the recorded run it is worse at both ends from the first weights on, and training
-# takes a tenth away everywhere.
+# takes a tenth away everywhere. That rests on 18 test nets: each number may be off by a
+# tenth.
 #
 # A small build skips this map, and shows the recorded run's.
 #

@@ -319,11 +319,6 @@ def small_change(gap: tuple[float, float], most: float = 0.05) -> str:
     return exam.verdict(-size, error, -most)
 
 
-def points(gap: tuple[float, float]) -> str:
-    """A difference of accuracies and its standard error."""
-    return "{:+.1f} ± {:.1f} points".format(*(100 * each for each in gap))
-
-
 def claims() -> list[dict]:
     """One row a claim of supplements F.2 and F.3."""
     found = seen["batch norm"].values()
@@ -360,7 +355,8 @@ def claims() -> list[dict]:
             "steeper for the activation than for the data set",
             "F.2; Fig. 18",
             " and ".join(
-                points((lines["slope"][one], errors[one])) for one in both
+                exam.points((lines["slope"][one], errors[one]))
+                for one in both
             )
             + " a factor of ten",
             exam.verdict(steeper, np.hypot(*(errors[one] for one in both))),
@@ -368,14 +364,14 @@ def claims() -> list[dict]:
         (
             "batch norm makes little difference",
             "F.3; Fig. 19",
-            f"{points(without)} without it",
+            f"{exam.points(without)} without it",
             small_change(without),
         ),
         (
             "stripping changes little",
             "F.3; Fig. 19",
-            f"{points(stripped['batch norm'])} with batch norm, "
-            f"{points(stripped['no batch norm'])} without",
+            f"{exam.points(stripped['batch norm'])} with batch norm, "
+            f"{exam.points(stripped['no batch norm'])} without",
             "contradicts"
             if "contradicts" in changes
             else "undecided"

@@ -230,3 +230,7 @@ def test_an_error_is_the_spread_of_many_exams():
 )  # fmt: skip
 def test_a_verdict_takes_two_standard_errors(difference, error, least, expected):
     assert exam.verdict(difference, error, least) == expected
+
+
+def test_points_in_words():
+    assert exam.points((-0.273, 0.0341)) == "-27.3 ± 3.4 points"

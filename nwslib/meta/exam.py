@@ -398,17 +398,22 @@ def gap(one: Mapping, other: Mapping) -> tuple[float, float]:
     Parameters
     ----------
     one, other : mapping
-        As :meth:`Exam.taken` gives them. The same nets may be asked in both: the error
-        is then too large, never too small.
+        As :meth:`Exam.taken` gives them. The same nets may be asked in both, and again
+        in other rounds; the error takes all for different nets.
     """
     difference = np.mean(one["accuracies"]) - np.mean(other["accuracies"])
     return float(difference), float(np.hypot(error(one), error(other)))
 
 
 def average(gaps: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Mean of independent differences, and its standard error."""
+    """Mean of differences, and its standard error as if they were independent."""
     differences, errors = np.array(list(gaps)).T
     return float(differences.mean()), float(np.hypot.reduce(errors) / len(errors))
+
+
+def points(difference: tuple[float, float]) -> str:
+    """Words for a difference of accuracies and its standard error."""
+    return "{:+.1f} ± {:.1f} points".format(*(100 * each for each in difference))
 
 
 def verdict(difference: float, error: float, least: float = 0.0) -> str:
