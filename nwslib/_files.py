@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 #: Name of a JSON file's own checksum in it.
 SEAL = "sha256"
 #: What the name of a list of checksums ends with.
@@ -105,6 +107,18 @@ def load_torch(path: Path, device: object = "cpu") -> object:
 
 
 # --- a list of checksums
+
+
+def csv_of(table: pd.DataFrame) -> bytes:
+    """A table as CSV in UTF-8, its floats with all their digits.
+
+    What pandas writes by itself follows numpy's print options, which any library may
+    have set for the whole process (``legacy="1.13"`` cuts at 12 digits).
+    """
+    text = table.to_csv(
+        index=False, lineterminator="\n", float_format=lambda value: repr(float(value))
+    )
+    return text.encode()
 
 
 def list_of(files: Mapping[str, bytes]) -> bytes:

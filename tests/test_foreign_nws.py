@@ -555,7 +555,8 @@ def test_what_is_written_is_the_released_layout(tmp_path):
         [{}, {"architecture": wide, "optimizer": "momentum", "activation": "sigmoid",
               "init": "normal", "augmentation": False, "lr": 0.1 + 0.2}],
     )  # fmt: skip
-    assert write_nws(zoo, tmp_path / "out") == tmp_path / "out/nws.csv"
+    with np.printoptions(legacy="1.13"):  # as some libraries set it for all others
+        assert write_nws(zoo, tmp_path / "out") == tmp_path / "out/nws.csv"
     with open(tmp_path / "out/nws.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1] == {

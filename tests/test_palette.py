@@ -2,11 +2,13 @@
 
 from itertools import combinations
 
-import colour
 import numpy as np
 import pytest
 
 from nwslib.plots.style import PALETTE
+
+with np.printoptions():  # the library sets them for the whole process
+    import colour
 
 # CIEDE2000 of about 2.3 is a just noticeable difference of patches side by side. A
 # line and its legend are apart: we ask for three times as much of any two colours, and

@@ -85,4 +85,5 @@ def test_ci_runs_what_the_workflows_of_a_change_run() -> None:
         for step in steps_of(ROOT / ".github" / "workflows" / f"{name}.yml")
         if "run" in step
     }
-    assert here == there
+    # The slow tests too, which on GitHub are left to the full and release workflows.
+    assert here == there - {"test"} | {"test-all"}

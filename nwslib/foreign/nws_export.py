@@ -83,7 +83,7 @@ def write_nws(zoo: Zoo, folder: str | Path) -> Path:
         for name in data:
             (folder / name).write_bytes(data[name])
         sums += _files.list_of(data)
-    data = table.to_csv(index=False, lineterminator="\n").encode()
+    data = _files.csv_of(table)
     _files.put(folder / SUMS, sums + _files.list_of({"nws.csv": data}))
     _files.put(folder / "nws.csv", data)
     return folder / "nws.csv"

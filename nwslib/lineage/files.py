@@ -42,11 +42,11 @@ def write_lineage(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give the name of a folder for the lineage.")
-    contents = {
-        "lineage.json": json.dumps(lineage.to_json(), indent=1, allow_nan=False) + "\n",
-        "lineage.csv": lineage.table().to_csv(index=False, lineterminator="\n"),
+    text = json.dumps(lineage.to_json(), indent=1, allow_nan=False) + "\n"
+    files = {
+        "lineage.json": text.encode(),
+        "lineage.csv": _files.csv_of(lineage.table()),
     }
-    files = {name: text.encode() for name, text in contents.items()}
     files |= pictures or {}
     files[f"lineage{_files.LIST}"] = _files.list_of(files)
     out.mkdir(parents=True, exist_ok=True)

@@ -257,7 +257,7 @@ class _Run:
         index = self.store.index.iloc[self.learned.features]
         start = int(index["start"].iloc[0])
         some = self.store.flat[start : start + 1000].cpu().numpy()
-        digest = hashlib.sha256(some.tobytes() + index.to_csv().encode())
+        digest = hashlib.sha256(some.tobytes() + _files.csv_of(index))
         digest.update(repr(self.learned.labels.tolist()).encode())
         data = {"seed": self.seed, "data": digest.hexdigest()}
         return asdict(self.recipe) | data
