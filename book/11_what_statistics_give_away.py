@@ -56,7 +56,7 @@ import numpy as np
 import pandas as pd
 
 from nwslib import features, nws, papers, plots, report
-from nwslib.meta import evidence, models, svm, token_net, tokens
+from nwslib.meta import evidence, exam, models, svm, token_net, tokens
 from nwslib.meta.calibration import calibrated, reliability, scores
 from nwslib.meta.protocol import (
     Examples,
@@ -297,38 +297,16 @@ numbers["accuracy"] = {
 }
 seen = recorded or numbers
 
-
-def summary(source: dict) -> pd.DataFrame:
-    """A row a hyper-parameter and model: mean, deviation, chance."""
-    rows = []
-    for one, of_one in source["accuracy"].items():
-        for model, each in of_one.items():
-            accuracies = np.array(each["accuracies"])
-            rows.append(
-                {
-                    "hyperparameter": one,
-                    "model": model,
-                    "mean": accuracies.mean(),
-                    "std": accuracies.std(ddof=1),
-                    "chance": each["chance"],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 # %% mystnb={"figure": {"caption": "How often meta-classifiers name the right category for nets they have not seen, by hyper-parameter; mean and standard deviation over rounds, and chance. After the paper's Fig. 2.", "name": "fig-meta-accuracies"}, "image": {"alt": "Six bands of points with error bars. Activation and optimizer are told almost always by the trees, initialisation by models on tokens; the data set by about three of four, augmentation likewise with chance at a half; the batch size less than half of the time. Machines on 16 numbers are far behind, but for initialisation."}}
 if seen["accuracy"]:
-    _ = plots.meta_accuracies(summary(seen))
+    _ = plots.meta_accuracies(exam.summary(seen["accuracy"]))
 
 
 # %%
 def as_table(source: dict) -> pd.DataFrame:
     """Mean and deviation in percent, a row a model."""
-    table = summary(source)
-    table["cell"] = [
-        f"{100 * m:.1f}\u00a0±\u00a0{100 * s:.1f}"  # in one line
-        for m, s in zip(table["mean"], table["std"], strict=True)
-    ]
+    table = exam.summary(source["accuracy"])
+    table["cell"] = list(map(exam.percent, table["mean"], table["std"]))
     wide = table.pivot(
         index="model", columns="hyperparameter", values="cell"
     )

@@ -56,7 +56,7 @@ import pandas as pd
 import torch
 
 from nwslib import features, nws, plots, report
-from nwslib.meta import guess, guesser_file, models, svm, unusual
+from nwslib.meta import exam, guess, guesser_file, models, svm, unusual
 from nwslib.meta.pool import (
     ARCHITECTURAL,
     HYPERPARAMETERS,
@@ -197,10 +197,7 @@ if len(rows):
 
 # %%
 if len(rows):
-    rows["in percent"] = [
-        f"{100 * m:.1f}\u00a0±\u00a0{100 * s:.1f}"  # in one line
-        for m, s in zip(rows["mean"], rows["std"], strict=True)
-    ]
+    rows["in percent"] = list(map(exam.percent, rows["mean"], rows["std"]))
     wide = rows.pivot(
         index="hyperparameter", columns="model", values="in percent"
     ).loc[list(seen["accuracy"]), list(dict.fromkeys(rows["model"]))]

@@ -79,7 +79,7 @@ slices = room.questions(
 )
 recipe = exam.recipes(sizes, device)["local"]
 PARTS = ("all",) if small else features.PARTS
-print(f"{len(slices)} questions, {len(PARTS)} parts, {n_places} places")
+print(f"questions: {len(slices)}, parts: {len(PARTS)}, places: {n_places}")
 
 # %% [markdown]
 # ## One map

@@ -191,7 +191,7 @@ def test_results_as_tables():
     assert table["std"][0] == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert np.isnan(table["std"][1])
     wide = exam.as_table(found)
-    assert wide.loc["init"].tolist() == ["60.0 ± 14.1", "40.0", "25.0", 8, 4]
+    assert wide.loc["init"].tolist() == ["60.0\u00a0±\u00a014.1", "40.0", "25.0", 8, 4]
     assert exam.skill(of(0.5, 0.7)) == pytest.approx(0.35 / 0.75)
 
 

@@ -364,10 +364,7 @@ def as_table(found: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
     Parameters as for :func:`summary`.
     """
     table = summary(found)
-    table["cell"] = [
-        f"{100 * mean:.1f}" + ("" if np.isnan(std) else f" ± {100 * std:.1f}")
-        for mean, std in zip(table["mean"], table["std"], strict=True)
-    ]
+    table["cell"] = list(map(percent, table["mean"], table["std"]))
     order = list(dict.fromkeys(table["model"]))
     wide = table.pivot(index="hyperparameter", columns="model", values="cell")
     of_one = table.groupby("hyperparameter")[["chance", "n_train", "n_test"]].first()
@@ -375,6 +372,14 @@ def as_table(found: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
     wide["chance"] = (100 * of_one["chance"]).map("{:.1f}".format)
     wide["nets to train"], wide["to test"] = of_one["n_train"], of_one["n_test"]
     return wide.rename_axis(columns=None)
+
+
+def percent(mean: float, std: float) -> str:
+    """A mean share and its deviation, if there is one, in words that stay in a line."""
+    if np.isnan(std):
+        return f"{100 * mean:.1f}"
+    space = "\N{NO-BREAK SPACE}"
+    return f"{100 * mean:.1f}{space}±{space}{100 * std:.1f}"
 
 
 def skill(record: Mapping) -> float:
