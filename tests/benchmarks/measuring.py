@@ -174,6 +174,14 @@ def peak_flops(device: str = "cpu") -> float:
     return 2 * n**3 / min(seconds(product) for _ in range(6))
 
 
+def peak_copy() -> float:
+    """Bytes that the machine copies in a second, from one large array to another."""
+    source = torch.rand(1 << 25)  # 128 MiB, more than caches hold
+    target = torch.empty_like(source)
+    copied = min(seconds(target.copy_, source) for _ in range(6))
+    return source.nbytes / copied
+
+
 def wait(device: str) -> None:
     """Return when a device has done what it was told."""
     if device != "cpu":

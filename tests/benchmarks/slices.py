@@ -4,7 +4,7 @@ All draw batches of 64 at random places of random snapshots of the fixed archite
 ``data-set`` is what one would write: a torch ``Dataset`` that cuts one slice out of
 its run's array, behind a ``DataLoader``, in this process or in two more. ``numpy`` is
 the least that cuts one slice at a time: one array of all weights, a view a slice, one
-stack; no data set, no tensors.
+stack; no data set, no tensors. The limit is a copy of as many bytes, in one large one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from measuring import Row, seconds, some, take_turns
+from measuring import Row, peak_copy, seconds, some, take_turns
 from nwslib.meta.weight_store import WeightStore
 from nwslib.nws.architecture import FIXED
 
@@ -65,7 +65,14 @@ def row(size: int, share: float) -> Row:
         some(_ROUNDS, share, least=1),
     )
     facts = {"batch": BATCH, "nets": len(store), "threads": torch.get_num_threads()}
-    return Row.of(f"slices-{size}", "us/slice", rounds, limit=None, facts=facts)
+    copied = peak_copy()
+    return Row.of(
+        f"slices-{size}",
+        "us/slice",
+        rounds,
+        limit=1e6 * store.flat.itemsize * size / copied,
+        facts=facts | {"copied_gb_per_s": copied / 1e9},
+    )
 
 
 def random_store(runs: int) -> WeightStore:
