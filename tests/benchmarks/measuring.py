@@ -174,12 +174,10 @@ def peak_flops(device: str = "cpu") -> float:
     return 2 * n**3 / min(seconds(product) for _ in range(6))
 
 
-def peak_copy() -> float:
-    """Bytes that the machine copies in a second, from one large array to another."""
-    source = torch.rand(1 << 25)  # 128 MiB, more than caches hold
-    target = torch.empty_like(source)
-    copied = min(seconds(target.copy_, source) for _ in range(6))
-    return source.nbytes / copied
+def copy_seconds(n: int) -> float:
+    """To copy n float32, which reads one vector and writes one."""
+    source, target = torch.rand(n), torch.zeros(n)
+    return min(seconds(target.copy_, source) for _ in range(9))
 
 
 def wait(device: str) -> None:

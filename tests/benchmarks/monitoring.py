@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from measuring import Contender, Row, seconds, some, take_turns
+from measuring import Contender, Row, copy_seconds, seconds, some, take_turns
 from nwslib._image_files import _torchvision_datasets
 from nwslib.monitor import TrajectoryMonitor
 
@@ -75,7 +75,7 @@ def row(name: str, share: float) -> Row:
         "turning angle in degrees": math.degrees(statistics.median(turns)),
         "project-256, its error": math.degrees(statistics.median(angles)),
     }
-    limit = 3 * _copy_milliseconds(weights)
+    limit = 3e3 * copy_seconds(weights)
     return Row.of(f"monitor-{name}", "ms", rounds, limit=limit, facts=facts)
 
 
@@ -120,9 +120,3 @@ def _training(
         optimizer.step()
 
     return step
-
-
-def _copy_milliseconds(n: int) -> float:
-    """To copy n float32, which reads one vector and writes one."""
-    source, target = torch.randn(n), torch.zeros(n)
-    return 1e3 * min(seconds(target.copy_, source) for _ in range(9))
