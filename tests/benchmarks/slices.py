@@ -26,6 +26,7 @@ N_RUNS, SNAPSHOTS, BATCH, BATCHES = 50, 4, 64, 100
 _WORKERS = 2
 _ROUNDS = 5
 _COPIED = 1 << 25  # weights: more than caches hold
+_LENGTH = FIXED.n_weights  # counted anew whenever it is asked for
 
 
 def row(size: int, share: float) -> Row:
@@ -74,23 +75,22 @@ def row(size: int, share: float) -> Row:
 
 def random_store(runs: int) -> WeightStore:
     """Nets of the fixed architecture with normal weights."""
-    length = FIXED.n_weights
-    start = np.arange(runs * SNAPSHOTS) * length
+    start = np.arange(runs * SNAPSHOTS) * _LENGTH
     run, snapshot = np.divmod(np.arange(runs * SNAPSHOTS), SNAPSHOTS)
     index = pd.DataFrame({"run": run, "snapshot": snapshot, "start": start})
     index["conv_stop"] = start + FIXED.n_conv_weights
-    index["stop"] = start + length
+    index["stop"] = start + _LENGTH
     generator = torch.Generator().manual_seed(0)
-    return WeightStore(torch.randn(len(start) * length, generator=generator), index)
+    return WeightStore(torch.randn(len(start) * _LENGTH, generator=generator), index)
 
 
 def one_by_one(
     store: WeightStore, rng: np.random.Generator, size: int
 ) -> tuple[NDArray, NDArray]:
     """A batch as numpy cuts it, [64, size], and its rows."""
-    flat, length = store.flat.numpy(), FIXED.n_weights
+    flat = store.flat.numpy()
     rows = rng.integers(len(store), size=BATCH)
-    starts = rows * length + rng.integers(length - size + 1, size=BATCH)
+    starts = rows * _LENGTH + rng.integers(_LENGTH - size + 1, size=BATCH)
     return np.stack([flat[start : start + size] for start in starts]), rows
 
 
@@ -100,7 +100,7 @@ class _Slices(Dataset):
     def __init__(
         self, store: WeightStore, labels: torch.Tensor, size: int, count: int
     ) -> None:
-        shape = -1, SNAPSHOTS, FIXED.n_weights
+        shape = -1, SNAPSHOTS, _LENGTH
         self._runs = list(store.flat.numpy().reshape(shape))
         self._labels, self._size, self._count = labels, size, count
         self._rng = np.random.default_rng(0)
