@@ -43,7 +43,6 @@ check_parameters(
 )
 
 # %%
-import json
 import subprocess
 import sys
 import time
@@ -443,35 +442,27 @@ vector = torch.tensor(
 )
 checkpoint = Path(out_dir) / "stranger.pt"
 torch.save(fresh.layout.unflatten(vector), checkpoint)
-
-
-def ask(path: Path, *options: str) -> str:
-    """What the command says of a checkpoint."""
-    command = [sys.executable, "-m", "nwslib", "guess", str(path)]
-    asked = subprocess.run(
-        [*command, "--model", str(model), *options],
-        capture_output=True,
-        text=True,
-    )
-    return asked.stdout or asked.stderr
-
-
-print(ask(checkpoint))
+said = subprocess.run(
+    [sys.executable, "-m", "nwslib", "guess", checkpoint, "--model", model],
+    capture_output=True,
+    text=True,
+)
+print(said.stdout or said.stderr)
+checkpoint.unlink()
 row[list(guess.HYPERPARAMETERS)].to_frame("the truth")
 
 # %% [markdown]
-# And two that are no net of this family, or no longer: one with the weights of
-# another architecture, and the same net before its training.
+# With `--json` the same comes out for programs, and from Python by
+# `guesser.guess(state_dict)`. Here are two that are no net of this family, or no
+# longer: one with the weights of another architecture, and the same net before its
+# training.
 
 # %%
-torch.save(torch.nn.Linear(8, 2).state_dict(), checkpoint)
-print(ask(checkpoint))
+print(guesser.guess(torch.nn.Linear(8, 2).state_dict()).to_text())
 first = fresh.weights([row["run"]], fresh.snapshots[:1])[0, 0]
-torch.save(fresh.layout.unflatten(torch.tensor(first)), checkpoint)
-answer = json.loads(ask(checkpoint, "--json"))
-print(answer["verdict"], answer["reason"] or "")
-print("score {score:.2f}, limit {limit:.2f}".format(**answer["unusual"]))
-checkpoint.unlink()
+untrained = guesser.guess(fresh.layout.unflatten(torch.tensor(first)))
+print(untrained.to_text())
+print(f"score {untrained.score:.2f}, limit {untrained.limit:.2f}")
 
 # %% [markdown]
 # ### Unlike anything it was trained on

@@ -657,6 +657,7 @@ for words in (
 """
 
 
+@pytest.mark.slow
 @pytest.mark.hard("a terminal that knows no UTF-8", "what it cannot print is spelt out")
 def test_a_locale_without_utf_8(tmp_path) -> None:
     folder = tmp_path / "größer 動"

@@ -142,6 +142,7 @@ def test_another_store_is_asked_about_the_same_nets(room, trained):
     assert found["accuracies"] == [0.5, 0.5]  # always the same answer
 
 
+@pytest.mark.slow
 def test_whole_nets_by_vote_and_by_what_was_learned(room, trained):
     splits, classifiers = trained
     assert room.voted("activation", splits, classifiers)["accuracies"] == [1, 1]

@@ -200,6 +200,7 @@ def test_an_error_leaves_what_was_stored(zoo, tmp_path):
 # many processes
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_zoo(zoo, tmp_path):
     assert_equal(grown(tmp_path / "zoo", 8, executor=executors.local(2)), zoo)
 
