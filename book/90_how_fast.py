@@ -49,6 +49,9 @@ from nwslib.train import build_stack
 
 started = time.time()
 plots.use_book_style()
+pd.set_option(
+    "display.max_rows", None
+)  # the table of all contenders is long
 sizes = get_profile(profile, n_models=n_models)
 images = data.load(sizes.data, data_dir, size=14)
 print(f"profile {sizes.name}: one stack of {sizes.n_models} nets")

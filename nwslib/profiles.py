@@ -108,7 +108,7 @@ PROFILES = {
             Source("mnist", "mnist-5k", train=500, test=200),
         ),
         max_epochs=20, n_fixed_runs=20, n_main_runs=12, n_rounds=2,
-        n_plain_runs=8, n_deep_rounds=1, local_epochs=25, global_epochs=10,
+        n_plain_runs=8, n_deep_rounds=1, local_epochs=20, global_epochs=6,
         deep_width=0.25,
     ),
     "full": Profile(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 _UNLIKE = "unlike anything I was trained on"
+# A text leaves out categories that it would give 0 %; JSON has them all.
+_TOLD = 0.005
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Answer:
         rows = [
             (
                 name,
-                ", ".join(f"{value} {p:.0%}" for value, p in each.items()),
+                ", ".join(f"{v} {p:.0%}" for v, p in each.items() if p >= _TOLD),
                 "{accuracy:.0%} ({commonest:.0%})".format(**guesser.judged[name])
                 if guesser
                 else "",
