@@ -1,4 +1,5 @@
 import os
+import sys
 
 import hypothesis
 import pytest
@@ -34,9 +35,17 @@ def random_images():
     return make
 
 
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    """Close what a test drew: others ask whether any figure is open."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture
 def book_style():
-    """Draw as the chapters do; close what was drawn."""
+    """Draw as the chapters do."""
     # matplotlib: only for the tests that draw
     import matplotlib.pyplot as plt
 
@@ -45,4 +54,3 @@ def book_style():
     with plt.rc_context():
         plots.use_book_style()
         yield
-        plt.close("all")
