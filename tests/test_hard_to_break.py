@@ -678,6 +678,36 @@ def test_a_locale_without_utf_8(tmp_path) -> None:
     assert b"rejected 'gr" in done.stderr and b"Traceback" not in done.stderr
 
 
+COUNTED = """
+import os, sys
+from pathlib import Path
+import pyarrow.parquet
+from nwslib import report
+from nwslib.zoo import Zoo
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+before = threads()
+assert len(Zoo.open(sys.argv[1]).runs) and len(report.read_table(Path(sys.argv[2])))
+print(threads() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts them there")
+@pytest.mark.hard(
+    "a Python that ends as soon as a table is read",
+    "no thread of the reader is left that could abort it",
+)
+def test_reading_a_table_starts_no_thread(tmp_path) -> None:
+    grow(tmp_path / "zoo")
+    report.write_table(tmp_path, "x", Zoo.open(tmp_path / "zoo").runs, "full")
+    (table,) = tmp_path.rglob("x-full.parquet")
+    command = [sys.executable, "-c", COUNTED, tmp_path / "zoo", table]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"0\n"
+
+
 @pytest.mark.hard(
     "whoever reads the output has gone", "the command ends without a word"
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -185,7 +184,7 @@ def read_table(path: Path, header: dict, stem: str) -> pd.DataFrame:
     name = header["tables"][stem]
     require(path, header, name)
     # Its bytes: pyarrow does not take every path that the system does.
-    return pd.read_parquet(io.BytesIO((path / name).read_bytes()))
+    return _files.table_of((path / name).read_bytes())
 
 
 def require(path: Path, header: dict, name: str) -> None:
