@@ -72,7 +72,8 @@ from nwslib.profiles import get_profile
 started = time.time()
 plots.use_book_style()
 sizes = get_profile(profile, n_fixed_runs=n_fixed_runs, n_rounds=n_rounds)
-# A quick build's forests have fewer trees.
+# A quick build's forests have fewer trees, and its few rounds need one process.
+jobs = 1 if sizes.name == "quick" else -1
 n_trees = 100 if sizes.name == "quick" else models.N_TREES
 forest = partial(models.forest, n_trees=n_trees)
 plan = sizes.sampling(fixed_architecture=True, seed=seed)
@@ -278,7 +279,7 @@ def examples_of(hyperparameter: str, kind: str) -> Examples:
 
 judged = {
     one: {
-        model: judge(train, examples_of(one, kind), splits[one], seed)
+        model: judge(train, examples_of(one, kind), splits[one], seed, jobs)
         for model, (kind, train) in everyone.items()
         if kind in values
     }
@@ -364,6 +365,7 @@ def picked(hyperparameter: str) -> list[float]:
                     {model: train},
                     examples_of(hyperparameter, kind).of(split.train),
                     seed + number,
+                    jobs=jobs,
                 )[model]
                 for model, (kind, train) in candidates.items()
             }
@@ -505,7 +507,7 @@ def asked_of(one: str, places: np.ndarray) -> float:
     fewer = Examples(
         examples.features[:, places], examples.labels, examples.runs
     )
-    return judge(forest, fewer, later[one], seed).mean
+    return judge(forest, fewer, later[one], seed, jobs).mean
 
 
 numbers["suspects"] = []
@@ -622,8 +624,11 @@ if live and "activation" in asked and len(after) == len(nets):
                 Examples(e.features[:, in_fc], e.labels, e.runs),
                 splits["activation"],
                 seed,
+                jobs,
             ).mean,
-            "all 480": judge(forest, e, splits["activation"], seed).mean,
+            "all 480": judge(
+                forest, e, splits["activation"], seed, jobs
+            ).mean,
         }
         for way, e in {
             "of training batches": trained,
@@ -659,6 +664,7 @@ if live:
                 Examples(each, labels.labels, labels.runs),
                 splits[one],
                 seed,
+                jobs,
             ).mean
             for reading, each in {
                 "group": by_group.values,

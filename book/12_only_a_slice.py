@@ -74,7 +74,8 @@ sizes = get_profile(
     n_main_runs=n_main_runs,
     n_rounds=n_rounds,
 )
-# A quick build's forests have fewer trees.
+# A quick build's forests have fewer trees, and its few rounds need one process.
+jobs = 1 if sizes.name == "quick" else -1
 n_trees = 100 if sizes.name == "quick" else models.N_TREES
 forest = partial(models.forest, n_trees=n_trees)
 pool = open_pool(sizes, out_dir, data_dir=data_dir, seed=seed)
@@ -157,7 +158,7 @@ def judged(part: str, one: str, train) -> dict:
     """Accuracies over rounds."""
     there = shown_nets.nets_for(one)
     splits = rounds(there, one, sizes.n_rounds, seed=seed)
-    found = judge(train, slices_of(part, one), splits, seed)
+    found = judge(train, slices_of(part, one), splits, seed, jobs)
     return {
         "mean": found.mean,
         "std": found.std,
@@ -236,7 +237,7 @@ def by_part(one: str) -> dict:
     there = having_both.nets_for(one)
     splits = rounds(there, one, sizes.n_rounds, seed=seed)
     found = {
-        part: judge(forest, slices_of(part, one), splits, seed)
+        part: judge(forest, slices_of(part, one), splits, seed, jobs)
         for part in features.PARTS
     }
     return {part: each.mean for part, each in found.items()} | {

@@ -189,6 +189,17 @@ def test_mean_spread_and_chance_are_those_of_the_rounds(rng):
     assert np.trace(judged.confusion) / judged.confusion.sum() == judged.mean
 
 
+@pytest.mark.slow
+def test_rounds_in_processes_of_their_own_are_the_same(rng):
+    runs = table({"a": 12, "b": 12})
+    examples = labelled(rng.normal(size=(24, 3)), runs, runs, "init")
+    alone, apart = (
+        judge(nearest, examples, rounds(runs, "init", 3), jobs=jobs) for jobs in (1, 2)
+    )
+    assert alone.accuracies.tolist() == apart.accuracies.tolist()
+    assert alone.confusion.tolist() == apart.confusion.tolist()
+
+
 def test_nets_without_features_are_named():
     examples = Examples(np.zeros((2, 1)), np.array(["a", "b"]), np.array([3, 4]))
     with pytest.raises(

@@ -108,7 +108,11 @@ def forest(
 
 
 def validated(
-    trainers: Mapping[str, Trainer], examples: Examples, seed: int = 0, n_folds: int = 3
+    trainers: Mapping[str, Trainer],
+    examples: Examples,
+    seed: int = 0,
+    n_folds: int = 3,
+    jobs: int = 1,
 ) -> dict[str, float]:
     """Mean accuracy of each trainer on nets held out of the training nets.
 
@@ -120,6 +124,8 @@ def validated(
         Training nets.
     seed : int
     n_folds : int
+    jobs : int
+        Trainings at once, in processes of their own; -1 for as many as there are cores.
 
     Returns
     -------
@@ -132,21 +138,23 @@ def validated(
     """
     if not trainers:
         raise ValueError("no trainer to choose from: name one at least.")
+    from joblib import Parallel, delayed
+
     divided = [
         tuple(examples.where(rows) for rows in fold)
         for fold in validation.folds(examples, seed, n_folds)
     ]
-    return {
-        name: float(
-            np.mean(
-                [
-                    np.mean(trainer(a, seed).predict(b.features) == b.labels)
-                    for a, b in divided
-                ]
-            )
-        )
-        for name, trainer in trainers.items()
-    }
+    accuracies = Parallel(n_jobs=jobs)(
+        delayed(_accuracy)(trainer, known, new, seed)
+        for trainer in trainers.values()
+        for known, new in divided
+    )
+    by_trainer = np.reshape(accuracies, (len(trainers), len(divided)))
+    return dict(zip(trainers, by_trainer.mean(axis=1).tolist(), strict=True))
+
+
+def _accuracy(trainer: Trainer, known: Examples, new: Examples, seed: int) -> float:
+    return float(np.mean(trainer(known, seed).predict(new.features) == new.labels))
 
 
 def best_of(trainers: Mapping[str, Trainer], n_folds: int = 3) -> Trainer:

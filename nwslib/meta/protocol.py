@@ -225,7 +225,11 @@ class Judged:
 
 
 def judge(
-    train: Trainer, examples: Examples, splits: Iterable[Split], seed: int = 0
+    train: Trainer,
+    examples: Examples,
+    splits: Iterable[Split],
+    seed: int = 0,
+    jobs: int = 1,
 ) -> Judged:
     """Train on each round's training nets and test on its test nets.
 
@@ -238,12 +242,16 @@ def judge(
         From :func:`rounds`.
     seed : int
         Round k is trained with ``seed + k``.
+    jobs : int
+        Rounds at once, in processes of their own; -1 for as many as there are cores.
 
     Raises
     ------
     ValueError
         If a net of a round has no row.
     """
+    from joblib import Parallel, delayed  # only where it is used
+
     splits = list(splits)
     asked = np.unique(
         np.concatenate([ids for s in splits for ids in (s.train, s.test)])
@@ -254,14 +262,14 @@ def judge(
             f"{missing[0]} the first: draw rounds from nets with features."
         )
     classes = np.unique(examples.of(asked).labels)
+    told = Parallel(n_jobs=jobs)(
+        delayed(_tell)(train, examples, split, seed + number)
+        for number, split in enumerate(splits)
+    )
     accuracies, confusion = [], np.zeros((len(classes), len(classes)), dtype=int)
-    for number, split in enumerate(splits):
-        test = examples.of(split.test)
-        predicted = train(examples.of(split.train), seed + number).predict(
-            test.features
-        )
-        accuracies.append(np.mean(predicted == test.labels))
-        places = (np.searchsorted(classes, v) for v in (test.labels, predicted))
+    for truth, predicted in told:
+        accuracies.append(np.mean(predicted == truth))
+        places = (np.searchsorted(classes, labels) for labels in (truth, predicted))
         np.add.at(confusion, tuple(places), 1)
     return Judged(
         np.array(accuracies),
@@ -270,6 +278,15 @@ def judge(
         n_train=len(splits[0].train),
         n_test=len(splits[0].test),
     )
+
+
+def _tell(
+    train: Trainer, examples: Examples, split: Split, seed: int
+) -> tuple[NDArray, NDArray]:
+    """True and predicted labels of a round's test rows."""
+    test = examples.of(split.test)
+    classifier = train(examples.of(split.train), seed)
+    return test.labels, classifier.predict(test.features)
 
 
 def p_above_zero(
