@@ -172,8 +172,9 @@ for name, zoo in zoos.items():
 # python -m nwslib sample ZOO --profile full --main
 # ```
 #
-# and the same command continues it after any interruption. Chapter *Scaling
-# out* spreads it over many machines.
+# and the same command continues it after any interruption. In a terminal it shows a
+# bar, in a log file it writes a line a minute. Chapter *Scaling out* spreads it over
+# many machines.
 
 # %% [markdown]
 # ## Sizes and times

@@ -181,16 +181,11 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-def _watched() -> bool:
-    """Whether someone can see a bar."""
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
 def _lineage(given: argparse.Namespace) -> None:
     # torch and all that: not for --help
     from nwslib.lineage import recover, write_lineage
 
-    found = recover(given.folder, progress=_watched())
+    found = recover(given.folder, progress=True)
     try:
         from nwslib.plots import lineage_pictures
     except ModuleNotFoundError:  # of the extra "book"
@@ -235,7 +230,7 @@ def _sample(given: argparse.Namespace) -> None:
         size if given.runs is None else given.runs,
         executor=given.executor and executors.get(given.executor, given.workers),
         device=given.device,
-        progress=_watched(),
+        progress=True,
     )
     print(f"{len(zoo)} runs in {zoo.path}")
 
@@ -253,7 +248,7 @@ def _import(given: argparse.Namespace) -> None:
         given.zoo,
         last=given.last,
         dtype="float16" if given.float16 else "float32",
-        progress=_watched(),
+        progress=True,
     )
     for each in rejected:
         print(f"rejected {each.path!r}: {each.reason}", file=sys.stderr)
@@ -314,7 +309,7 @@ def _fit_guesser(given: argparse.Namespace) -> None:
             "checkpoint."
         )
     zoos = [Zoo.open(path) for path in given.fit]
-    guesser = guess.fit(zoos, progress=_watched())
+    guesser = guess.fit(zoos, progress=True)
     path = guesser_file.save(guesser, given.model)
     for name, judged in guesser.judged.items():
         print(f"{name}: right in {judged['accuracy']:.0%} of held-out nets")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nwslib import _bars
 from nwslib._device import check_device
 from nwslib.data import ImageSet, pixel_statistics
 from nwslib.flatten import Layout
@@ -117,7 +118,12 @@ def train_stack(
     ]
     kept = torch.empty(len(recipes), len(schedule.snapshots), layout.size)
     history = torch.full((4, len(recipes), schedule.epochs + 1), math.nan)
-    bar = _progress(net.name, len(recipes), schedule.epochs, progress)
+    bar = _bars.bar(
+        schedule.epochs,
+        "epoch",
+        progress,
+        title=f"{net.name}, {len(recipes)} models",
+    )
     for epoch in range(schedule.epochs + 1):
         if epoch:
             order = torch.stack(
@@ -266,16 +272,3 @@ def _generator(seed: int, stream: str) -> torch.Generator:
 def _batches(generator: torch.Generator, n: int, used: int) -> Tensor:
     """A fresh order of n images, cut to whole batches, int32 [used]."""
     return torch.randperm(n, generator=generator, dtype=torch.int32)[:used]
-
-
-def _progress(name: str, models: int, epochs: int, show: bool):
-    """Bar over epochs that says models, epochs and time left."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=epochs,
-        desc=f"{name}, {models} models",
-        unit="epoch",
-        disable=not show,
-        bar_format="{desc}: epoch {n_fmt}/{total_fmt} |{bar}| {remaining} left",
-    )

@@ -769,7 +769,7 @@ def test_what_is_missing_is_one_sentence(model, tmp_path, capsys):
 
 def test_a_guesser_is_made_from_zoos(zoo, guesser, tmp_path, capsys, monkeypatch):
     def fit(zoos, progress):
-        assert [each.path for each in zoos] == [zoo.path] and not progress
+        assert [each.path for each in zoos] == [zoo.path] and progress
         return guesser
 
     monkeypatch.setattr(guess, "fit", fit)

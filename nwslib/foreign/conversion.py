@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from nwslib import _bars
 from nwslib.checkpoints import Rejected
 from nwslib.foreign.opened import ForeignZoo, UnreadableRun
 from nwslib.zoo import ZooWriter
@@ -104,7 +104,7 @@ def convert(
     exists = (path / "zoo.json").exists()
     with (ZooWriter.resume if exists else ZooWriter.create)(path, **settings) as writer:
         missing = runs[~runs["run"].isin(writer.run_ids)]
-        with tqdm(total=len(missing), unit="run", disable=not progress) as bar:
+        with _bars.bar(len(missing), "run", progress) as bar:
             for shard in _shards(foreign, missing, last, shard_bytes, rejected):
                 writer.add(*shard)
                 bar.update(len(shard[0]))

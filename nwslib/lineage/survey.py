@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nwslib import checkpoints
+from nwslib import _bars, checkpoints
 from nwslib.checkpoints import Rejected, UnreadableCheckpoint
 from nwslib.lineage import levels
 from nwslib.lineage.sketch import length_for, sketch
@@ -97,8 +97,6 @@ def survey(
         In an order that depends on their content alone; exact duplicates by path.
     rejected : list of Rejected
     """
-    # tqdm: only where it is used
-    from tqdm import tqdm
 
     def look(path: str) -> Checkpoint | Rejected:
         try:
@@ -114,13 +112,12 @@ def survey(
             "that run.",
         )
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(
-            tqdm(
-                pool.map(look, paths), "reading", len(paths), unit="checkpoint",
-                disable=not progress,
-            )
-        )  # fmt: skip
+    found = []
+    bar = _bars.bar(len(paths), "checkpoint", progress, title="reading")
+    with ThreadPoolExecutor(_THREADS) as pool, bar:
+        for each in pool.map(look, paths):
+            found.append(each)
+            bar.update()
     seen = [each for each in found if isinstance(each, Checkpoint)]
     seen.sort(key=lambda each: (each.architecture, each.identity, each.path))
     return seen, [each for each in found if isinstance(each, Rejected)]

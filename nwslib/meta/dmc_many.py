@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from nwslib import _bars
 from nwslib.meta.dmc_classifier import DeepClassifier, Recipe
 from nwslib.meta.dmc_training import check, train
 from nwslib.meta.protocol import Examples
@@ -101,7 +101,7 @@ def train_many(
 def _trained(
     executor: executors.Executor, shared: tuple, jobs: Sequence[Job], progress: bool
 ) -> Iterator[tuple[str, DeepClassifier]]:
-    with tqdm(total=len(jobs), unit="net", disable=not progress) as bar:
+    with _bars.bar(len(jobs), "net", progress) as bar:
         for job, classifier in executor(_train, shared, jobs):
             bar.set_postfix_str(job.name, refresh=False)
             bar.update()

@@ -24,9 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from nwslib import _files
+from nwslib import _bars, _files
 from nwslib._device import has_bfloat16
 from nwslib.meta import dmc
 from nwslib.meta.dmc_classifier import AT_ONCE, DeepClassifier, Recipe
@@ -101,9 +100,7 @@ def train(
         )  # fmt: skip
         if path is not None and path.exists():
             run.restore(path)
-        with tqdm(
-            total=recipe.epochs, initial=run.epoch, unit="epoch", disable=not progress
-        ) as bar:
+        with _bars.bar(recipe.epochs, "epoch", progress, initial=run.epoch) as bar:
             while not run.ended:
                 run.learn()
                 run.look()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nwslib import _bars
 from nwslib.features import layerwise, of_zoo
 from nwslib.meta import family, unusual
 from nwslib.meta.answer import Answer
@@ -177,9 +178,7 @@ def fit(
     ValueError
         If there are too few nets, or none of two categories of a hyper-parameter.
     """
-    # sklearn, pandas, tqdm: only where they are used
-    from tqdm import tqdm
-
+    # sklearn, pandas: only where they are used
     from nwslib.meta import calibration, svm, validation
     from nwslib.meta.protocol import labelled
 
@@ -189,23 +188,27 @@ def fit(
     scaling = svm.normal_scores(len(features)).fit(features)
     scaled = _scaled(scaling, features)
     classifiers, judged = {}, {}
-    for name in tqdm(HYPERPARAMETERS, unit="hyper-parameter", disable=not progress):
-        examples = labelled(scaled, index, runs, name)
-        classifiers[name] = train(examples, seed)
-        classes = classifiers[name].classes_
-        told = np.zeros((len(examples), len(classes)))
-        for known, held in validation.folds(examples, seed, _FOLDS):
-            own = svm.normal_scores(len(known)).fit(features[known])
-            inside, outside = (_scaled(own, features[rows]) for rows in (known, held))
-            part = labelled(inside, index.iloc[known], runs, name)
-            told[held] = train(part, seed).predict_proba(outside)
-        scores = calibration.scores(told, examples.labels, classes)
-        _, counts = np.unique(examples.labels, return_counts=True)
-        judged[name] = {
-            "accuracy": scores["accuracy"],
-            "calibration_error": scores["calibration_error"],
-            "commonest": float(counts.max() / len(examples)),
-        }
+    with _bars.bar(len(HYPERPARAMETERS), "hyper-parameter", progress) as bar:
+        for name in HYPERPARAMETERS:
+            examples = labelled(scaled, index, runs, name)
+            classifiers[name] = train(examples, seed)
+            classes = classifiers[name].classes_
+            told = np.zeros((len(examples), len(classes)))
+            for known, held in validation.folds(examples, seed, _FOLDS):
+                own = svm.normal_scores(len(known)).fit(features[known])
+                inside, outside = (
+                    _scaled(own, features[rows]) for rows in (known, held)
+                )
+                part = labelled(inside, index.iloc[known], runs, name)
+                told[held] = train(part, seed).predict_proba(outside)
+            scores = calibration.scores(told, examples.labels, classes)
+            _, counts = np.unique(examples.labels, return_counts=True)
+            judged[name] = {
+                "accuracy": scores["accuracy"],
+                "calibration_error": scores["calibration_error"],
+                "commonest": float(counts.max() / len(examples)),
+            }
+            bar.update()
     return Guesser(
         scaling, classifiers, judged, unusual.Range.of(features, ids, seed), len(runs)
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
+from nwslib import _bars
 from nwslib._device import check_device
 from nwslib.nws import executors
 from nwslib.nws.course import TrainedNet
@@ -56,7 +56,7 @@ def sample(
         What a worker trains on. On a GPU the plan's shards should have hundreds of
         runs, for stacks are made of the runs of one shard.
     progress : bool
-        Show a bar.
+        Show a bar, or in a log a line a minute.
 
     Returns
     -------
@@ -91,11 +91,11 @@ def sample(
     with _writer(Path(path), settings) as writer:
         done = set(writer.run_ids)
         left = [shard for shard in range(shards) if shard * plan.shard_size not in done]
-        bar = tqdm(
-            total=shards * plan.shard_size,
+        bar = _bars.bar(
+            shards * plan.shard_size,
+            "run",
+            progress,
             initial=(shards - len(left)) * plan.shard_size,
-            unit="run",
-            disable=not progress,
         )
         with bar:
             for shard, trained in executor(train_shard, (plan, images, device), left):
