@@ -74,7 +74,7 @@ sizes = get_profile(
     n_main_runs=n_main_runs,
     n_rounds=n_rounds,
 )
-# A quick build's forests have fewer trees, and its few rounds need one process.
+# A quick build's forests have fewer trees, its few rounds one process.
 jobs = 1 if sizes.name == "quick" else -1
 n_trees = 100 if sizes.name == "quick" else models.N_TREES
 forest = partial(models.forest, n_trees=n_trees)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nwslib import _bars
 from nwslib._device import check_device
 from nwslib.data import ImageSet, pixel_statistics
 from nwslib.flatten import Layout
@@ -106,6 +105,8 @@ def train_stack(
         classes than outputs, running statistics in the net, or an engine that
         cannot train this net.
     """
+    from nwslib import _bars  # here, for no weight depends on it
+
     check_request(net, recipes, images, schedule, device, engine)
     stack = build_stack(net, recipes, images, schedule, device=device, engine=engine)
     layout = Layout.of(net.build())

@@ -5,6 +5,7 @@ import hypothesis
 import pytest
 import torch
 
+from nwslib import _bars
 from nwslib.data import ImageSet
 
 # How long an example takes says nothing on a machine that does other things, too.
@@ -41,6 +42,13 @@ def _no_figures_left():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def eager_log(monkeypatch):
+    """Standard error as a log that is told every step, where it is no terminal."""
+    monkeypatch.setattr(_bars, "_PAUSE", 0)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 @pytest.fixture

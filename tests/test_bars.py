@@ -36,8 +36,7 @@ def test_a_terminal_has_a_bar_on_one_line(told) -> None:
     assert "8/8" in text.split("\r")[-1]
 
 
-def test_a_log_has_lines(told, monkeypatch) -> None:
-    monkeypatch.setattr(_bars, "_PAUSE", 0)
+def test_a_log_has_lines(told, eager_log) -> None:
     lines = told(io.StringIO(), title="sampling").splitlines()
     assert lines[0].startswith("sampling: 2 of 8 runs, 00:00 so far")
     assert lines[-1].startswith("sampling: 8 of 8 runs")

@@ -67,7 +67,7 @@ def test_a_mapped_store_travels_without_its_weights(data, mapped):
     assert torch.equal(in_memory.flat, data[0].flat)
 
 
-def test_jobs_that_ended_are_read(data, tmp_path, monkeypatch, capsys):
+def test_jobs_that_ended_are_read(data, tmp_path, monkeypatch, capsys, eager_log):
     jobs = jobs_of(data[1])
     first = dict(train_many(data[0], jobs[:1], workers=1, checkpoints=tmp_path))
     learned, learn = [], dmc_training._Run.learn
@@ -79,7 +79,7 @@ def test_jobs_that_ended_are_read(data, tmp_path, monkeypatch, capsys):
     )
     assert learned == [2, 2]
     assert same(first["two of c"], again["two of c"])
-    assert "2/2" in capsys.readouterr().err
+    assert "2 of 2 nets" in capsys.readouterr().err
 
 
 def test_results_come_before_all_are_trained(data, monkeypatch):

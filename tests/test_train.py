@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nwslib import _bars, stacked, train
+from nwslib import stacked, train
 from nwslib.flatten import Layout
 from nwslib.nets import A1, NetSpec, get_net
 from nwslib.recipe import LOSSES
@@ -357,10 +357,8 @@ def test_without_a_compiler_training_goes_on_and_says_so_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_says_models_epochs_and_time_left(
-    progress, random_images, capsys, monkeypatch
+    progress, random_images, capsys, eager_log
 ):
-    monkeypatch.setattr(_bars, "_PAUSE", 0)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     train_stack(
         get_net("A1"), MIXED, random_images(8), Schedule(2, 4), progress=progress
     )
