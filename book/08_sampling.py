@@ -12,9 +12,10 @@
 # them.
 #
 # ```{note}
-# The recorded run of this part is not complete: its tables hold the first 400 nets
-# of the fixed set and the first 200 of the main set, of 1,000 and 500. A net's number
-# decides what it draws, so these are the same nets that a complete run begins with.
+# The recorded run of this part is not complete: its tables hold all 1,000 nets of the
+# fixed set, but of the main set the first 200 of 500. A net's number decides what it
+# draws, so these are the same nets that a complete run begins with. Chapters 11 to 15
+# are recorded on fewer, and say on how many.
 # ```
 #
 # ## What the paper did

@@ -5,17 +5,12 @@
 # trained, and what else is it a picture of?*
 #
 # It shows some of it. Nets of one initialisation and one activation lie
-# together, and failed ones too; optimizer and data set show less, augmentation
+# together, and failed ones too; data set and optimizer show less, augmentation
 # and batch size hardly. But the map is drawn from something else than its title
 # says. The paper counts batch norm's running statistics among the weights, and
 # nearly all of the variance that the map is made of lies in them: in how far the
 # images' signals spread inside the nets. In a map of the learned weights alone, the
 # activation fades from the picture, and most nets are islands of their own.
-#
-# ```{note}
-# The recorded run of this part is not complete: its tables hold the first 400 of
-# 1,000 nets.
-# ```
 #
 # ## What the paper did
 #
@@ -214,10 +209,10 @@ for reading, plane in planes.items():
 shown = report.larger_table("nws-map", own, sizes.name)
 print(f"shown: {len(shown):,} points of {shown['run'].nunique()} nets")
 
-# %% mystnb={"figure": {"caption": "UMAP of the first ten principal components of all 16,880 numbers in the convolutions, 20 snapshots a net, in eight colourings. After the paper's Fig. 13.", "name": "fig-map-all"}, "image": {"alt": "Eight copies of one scatter plot, a few branching bodies amid many small spots. Coloured by initialisation, by activation and by test error the bodies have colours of their own; coloured by data set, learning rate, augmentation and optimizer they are mixed."}}
+# %% mystnb={"figure": {"caption": "UMAP of the first ten principal components of all 16,880 numbers in the convolutions, 20 snapshots a net, in eight colourings. After the paper's Fig. 13.", "name": "fig-map-all"}, "image": {"alt": "Eight copies of one scatter plot, a few branching bodies amid many small spots. Coloured by initialisation, by activation and by test error the bodies have colours of their own, and along the largest the learning rate rises; coloured by data set, augmentation and optimizer they are mixed."}}
 _ = plots.weight_map(shown[["x_all", "y_all"]], shown)
 
-# %% mystnb={"figure": {"caption": "The same from the learned weights only, without batch norm's running statistics.", "name": "fig-map-learned"}, "image": {"alt": "Eight copies of one scatter plot: most nets are small separate spots scattered evenly over the plane, in all colours; in the middle lies a star of nets with constant initialisation and high test error."}}
+# %% mystnb={"figure": {"caption": "The same from the learned weights only, without batch norm's running statistics.", "name": "fig-map-learned"}, "image": {"alt": "Eight copies of one scatter plot: most nets are small separate spots scattered evenly over the plane, in all colours; in the middle lies a tangle of nets with constant initialisation and high test error."}}
 _ = plots.weight_map(shown[["x_learned", "y_learned"]], shown)
 
 # %% [markdown]
@@ -330,9 +325,9 @@ as_table(seen["neighbours"])
 # %% [markdown]
 # In the paper's reading (`all`), initialisation and activation show far above
 # chance, which confirms the second conclusion for these two; the optimizer shows
-# less, no more than the data set does, and augmentation and batch size hardly. The
-# plane loses some of what the ten components hold. In the learned weights the
-# activation is hardly to be seen, the initialisation more than before.
+# less, even less than the data set does, and augmentation and batch size hardly. The
+# plane loses some of what the ten components hold, the activation above all. In the
+# learned weights most of the activation is gone; the initialisation stays.
 #
 # The third conclusion holds, too, and has a simple reason: batch norm's running
 # variances start at 1 in every net, whatever its weights. So all nets begin at
@@ -371,8 +366,8 @@ pd.DataFrame.from_dict(numbers["islands"], orient="index").round(2)
 
 # %% [markdown]
 # In the paper's reading the fourth conclusion holds in part: nets on islands have
-# failed more often than those of the largest piece. But where most pieces are a
-# handful of nets there is no main body to speak of, and half of the nets on islands
+# failed much more often than those of the largest piece. But where three of four nets
+# are on islands there is no main body to speak of, and two of five nets on islands
 # are no failures. In the learned weights it is the other way round: the largest piece
 # is that of the constant initialisations, nearly all of which failed, and the
 # successful are islands, each net its own.
