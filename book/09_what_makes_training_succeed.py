@@ -136,7 +136,7 @@ _ = plots.pair_maps(pair_table(both, "init", "augmentation"))
 # %% [markdown]
 # ### Activation and optimizer
 
-# %% mystnb={"figure": {"caption": "Mean test accuracy in percent by activation (down) and optimizer (right), a panel a data set. After the paper's Fig. 12.", "name": "fig-activation-optimizer"}, "image": {"alt": "Coloured grids of mean accuracies for each data set. On most, ReLU or ELU with Adam or RMSProp is the brightest cell."}}
+# %% mystnb={"figure": {"caption": "Mean test accuracy in percent by activation (down) and optimizer (right), a panel a data set. After the paper's Fig. 12.", "name": "fig-activation-optimizer"}, "image": {"alt": "Coloured grids of mean accuracies for each data set. On each, ELU with Adam or RMSProp is the brightest cell."}}
 _ = plots.pair_maps(pair_table(both, "activation", "optimizer"))
 
 # %% [markdown]
