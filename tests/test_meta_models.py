@@ -389,6 +389,14 @@ def test_validated_is_the_mean_over_folds():
     assert found == {"it": pytest.approx(np.mean([right[h].mean() for _, h in folds]))}
 
 
+@pytest.mark.slow
+def test_validated_in_processes_of_its_own_is_the_same():
+    trainers = {"it": by_signal, "other": by_identity}
+    examples = clouds(30, rows=2, distance=1.0)
+    alone, apart = (models.validated(trainers, examples, jobs=jobs) for jobs in (1, 2))
+    assert alone == apart and alone["it"] != alone["other"]
+
+
 def test_of_equals_the_first_is_taken_and_of_none_none(small):
     examples = clouds(30, distance=50.0)
     trainers = {"forest": models.forest, "boosting": models.boosting}
