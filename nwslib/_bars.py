@@ -46,7 +46,9 @@ def bar(
     stream = sys.stderr
     if not show or stream is None:
         return tqdm(disable=True, **given)
-    if stream.isatty() or "ipykernel" in sys.modules:
+    # a notebook's standard error: that ipykernel was imported would not tell
+    in_notebook = type(stream).__module__ == "ipykernel.iostream"
+    if stream.isatty() or in_notebook:
         return tqdm(**given)
     return tqdm(
         file=_Lines(stream),

@@ -48,7 +48,6 @@ def _no_figures_left():
 def eager_log(monkeypatch):
     """Standard error as a log that is told every step, where it is no terminal."""
     monkeypatch.setattr(_bars, "_PAUSE", 0)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 @pytest.fixture
