@@ -11,13 +11,6 @@
 # III of this book reads such nets from their weights alone; this chapter grows
 # them.
 #
-# ```{note}
-# The recorded run of this part is not complete: its tables hold all 1,000 nets of the
-# fixed set, but of the main set the first 200 of 500. A net's number decides what it
-# draws, so these are the same nets that a complete run begins with. Chapters 11 to 15
-# are recorded on fewer, and say on how many.
-# ```
-#
 # ## What the paper did
 #
 # {cite:t}`eilertsen2020classifying` trained 16,000 small convolutional nets. Each
@@ -254,9 +247,9 @@ _ = plots.accuracy_modes(runs["main"], least)
 # In the paper the accuracies on every data set have two distinct modes, or peaks. In
 # {numref}`fig-modes` ours have them too, if less clearly. On CIFAR-10 the failed nets'
 # peak reaches beyond the threshold, on SVHN few nets are in the upper one. On MNIST
-# the failed nets are spread up to the threshold: more than half of those between 40 and
-# 80 % began with constant or wide normal weights and are slow. Chapter 09 puts a
-# number on how deep the valleys are.
+# the failed nets are spread up to the threshold: four of five between 40 and 80 % began
+# with constant or wide normal weights, or have five fully connected layers, and are
+# slow. Chapter 09 puts a number on how deep the valleys are.
 #
 # The paper keeps trainings above a threshold for each data set, 80 % on MNIST and
 # down to 25 % on CIFAR-10, and drops the rest. How many are left:
