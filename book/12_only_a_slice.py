@@ -3,16 +3,11 @@
 #
 # *5,000 weights, torn out of a net at a random place. What do they still tell?*
 #
-# Something, even so. How the weights were initialised is written all over a net: four
-# of five slices tell it. With as few nets as ours, optimizer, activation and the width
-# of the convolutions show well above chance, data set, batch size and augmentation a
-# little, the number of layers not at all. The last part of the chapter makes a tool of
-# chapter 11's classifiers: ask a net how it was trained.
-#
-# ```{note}
-# The recorded run of this part is not complete: it has the first 400 + 200 of
-# 1,000 + 500 nets.
-# ```
+# Something, even so. How the weights were initialised is written all over a net: nine
+# of ten slices tell it. Optimizer, activation and the width of the convolutions show
+# well above chance, data set, batch size, augmentation and the width of the fully
+# connected layers a little, the number of layers not at all. The last part of the
+# chapter makes a tool of chapter 11's classifiers: ask a net how it was trained.
 #
 # ## What the paper did
 #
@@ -191,7 +186,7 @@ rows = pd.DataFrame(
     ]
 )
 
-# %% mystnb={"figure": {"caption": "How often a single slice of 5,000 weights, described by 16 statistics, names the right category; mean and standard deviation over rounds, and chance. After the machines in the paper's Fig. 4.", "name": "fig-slices"}, "image": {"alt": "Eleven bands of points with error bars. Initialisation is told by about four of five slices; optimizer, activation and conv width lie clearly right of chance; data set, batch size and augmentation a little; the rest around chance."}}
+# %% mystnb={"figure": {"caption": "How often a single slice of 5,000 weights, described by 16 statistics, names the right category; mean and standard deviation over rounds, and chance. After the machines in the paper's Fig. 4.", "name": "fig-slices"}, "image": {"alt": "Eleven bands of points with error bars. Initialisation is told by nine of ten slices; conv width, optimizer and activation lie clearly right of chance; data set, batch size and augmentation a little, and the width of fully connected layers for the forest; the rest around chance."}}
 if len(rows):
     _ = plots.meta_accuracies(rows)
 
@@ -214,13 +209,14 @@ wide if len(rows) else "too few nets"
 # %% [markdown]
 # As in the paper the initialisation is told best, by far ({numref}`fig-slices`), and by
 # simple machines: normal weights are wide, constant ones alike, and training does not
-# hide it. Elsewhere linear machines do poorly. Radial basis functions are better for
-# four questions of the other ten and worse for five; a forest is best for eight. What a
-# slice tells beyond the initialisation is little and yet not nothing: see the p-values
-# in the table's last column.
+# hide it. Elsewhere linear machines do poorly. Radial basis functions are a little
+# better for seven questions of the other ten and worse for three; a forest is best for
+# eight of all. What a slice tells beyond the initialisation is little and yet not
+# nothing: see the p-values in the table's last column.
 #
 # Questions about architecture have only the nets of the main set to learn from. The
-# depth of a net cannot be told from these at all, the width of its convolutions can.
+# depth of a net cannot be told from these, the widths of its layers can, that of the
+# convolutions best.
 #
 # ## From which part?
 #
@@ -257,10 +253,12 @@ pd.DataFrame(seen["parts"]).T.round(3)
 
 # %% [markdown]
 # The data set shows more in convolutions than in fully connected layers, as the paper
-# found, and so does augmentation. Optimizer and initialisation show more in fully
-# connected layers. Filter size is best told from convolutions, where it sets
-# after how many weights a filter's rows repeat. That fully connected layers, which
-# have no filters, tell it "to some extent", our few nets neither refute nor prove.
+# found, and so does augmentation. The optimizer shows more in fully connected layers.
+# So does the width of the convolutions, which sets the number of inputs of the first
+# of them, and with it how large Glorot makes their weights. Filter size is told from
+# convolutions, where it sets the same, and after how many weights a filter's rows
+# repeat. That fully connected layers, which have no filters, tell it "to some extent",
+# we cannot confirm: ours hardly tell more than chance.
 #
 # ## Which statistics count?
 #
@@ -377,7 +375,7 @@ complete = recorded or sizes.name != "quick"
 claims(seen).set_index("claim") if complete else "claims need the full run"
 
 # %% [markdown]
-# These are signs, not tests: with so few nets the smaller differences may turn.
+# These are signs, not tests: the smaller differences may turn with other nets.
 #
 # ## Ask a net
 #
@@ -570,8 +568,9 @@ as_table(pooled) if pooled else "too few nets"
 # the Mahalanobis distance, the usual tool for this, for comparison.
 #
 # What differs grossly is always noticed: nets that were never trained, zeros, doubled
-# weights, an initialisation or an activation that it has not met. Failed trainings and
-# nets of an unknown optimizer are noticed rather more often than not.
+# weights, an initialisation or an activation that it has not met. Failed trainings are
+# noticed rather more often than not, nets of an unknown optimizer rather less often;
+# the distance is the better score for these two.
 #
 # Two kinds of nets pass. Weights that are shuffled, rounded to 8 bits or a little
 # noisy have the statistics of the original, and by these it judges. More serious are
