@@ -395,14 +395,22 @@ def compared(hyperparameter: str) -> dict:
 
 numbers["better"] = {one: compared(one) for one in asked}
 seen = recorded or numbers
-better = pd.DataFrame(seen["better"]).T
-if len(better):
-    gain = better["ours"] - better["its accuracy"]
-    better["gain"] = gain
-    better["by a deviation"] = np.where(
-        gain > better["its deviation"].astype(float), "yes", "no"
-    )
-better.map(lambda v: round(v, 3) if isinstance(v, float) else v)
+pd.DataFrame(
+    {
+        one: {
+            "best SVM": each["best SVM"],
+            "its accuracy": exam.percent(
+                each["its accuracy"], each["its deviation"]
+            ),
+            "ours": exam.percent(each["ours"], each["our deviation"]),
+            "by a deviation": "yes"
+            if each["ours"] - each["its accuracy"] > each["its deviation"]
+            else "no",
+            "p": f"{each['p']:.3f}",
+        }
+        for one, each in seen["better"].items()
+    }
+).T
 
 # %% [markdown]
 # The pick gains on every machine, by more than a standard deviation for all

@@ -196,11 +196,8 @@ if len(rows):
     wide = rows.pivot(
         index="hyperparameter", columns="model", values="in percent"
     ).loc[list(seen["accuracy"]), list(dict.fromkeys(rows["model"]))]
-    firsts = rows.groupby("hyperparameter")[
-        ["chance", "classes", "nets"]
-    ].first()
+    firsts = rows.groupby("hyperparameter")[["chance", "nets"]].first()
     wide["chance"] = (100 * firsts["chance"]).map("{:.1f}".format)
-    wide["classes"] = firsts["classes"]
     wide["nets to train"] = firsts["nets"]
     beyond = rows.pivot(index="hyperparameter", columns="model", values="p")
     wide["p, forest"] = beyond["forest"].map("{:.3f}".format)
