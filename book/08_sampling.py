@@ -247,7 +247,7 @@ _ = plots.accuracy_modes(runs["main"], least)
 # In the paper the accuracies on every data set have two distinct modes, or peaks. In
 # {numref}`fig-modes` ours have them too, if less clearly. On CIFAR-10 the failed nets'
 # peak reaches beyond the threshold, on SVHN few nets are in the upper one. On MNIST
-# the failed nets are spread up to the threshold: four of five between 40 and 80 % began
+# the failed nets are spread up to the threshold: most of those between 40 and 80 % began
 # with constant or wide normal weights, or have five fully connected layers, and are
 # slow. Chapter 09 puts a number on how deep the valleys are.
 #
